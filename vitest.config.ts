@@ -1,0 +1,46 @@
+import { defineConfig } from "vitest/config";
+
+const include = (pattern: string): string[] => ["libs", "services", "synth", "scripts", "cli"].map((room) => `${room}/**/${pattern}`);
+
+/** One project per kind of test, by what it needs: nothing, a real nats-server, helm, a running cluster. */
+export default defineConfig({
+  test: {
+    reporters: ["default"],
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: include("*.test.ts"),
+          exclude: ["**/node_modules/**", "**/*.integration.test.ts", "**/*.chart.test.ts"],
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: include("*.integration.test.ts"),
+          exclude: ["**/node_modules/**"],
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: "chart",
+          include: ["synth/**/*.chart.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          include: ["e2e/**/*.e2e.test.ts"],
+          globalSetup: ["e2e/global-setup.ts"],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 1_800_000,
+        },
+      },
+    ],
+  },
+});
