@@ -1,0 +1,161 @@
+import { z } from "zod";
+import { MillraceError } from "./errors.ts";
+import { parseStrictJson } from "./json.ts";
+import { quantity } from "./units.ts";
+
+/** Why a message can never run. Codes are stable; the message names the offending path and never quotes the payload. */
+export const REJECT_CODES = [
+  "BODY_TOO_LARGE",
+  "BODY_INVALID",
+  "HEADERS_TOO_LARGE",
+  "ID_INVALID",
+  "ID_CONFLICT",
+  "JOB_SPEC_INVALID",
+  "TEMPLATE_UNKNOWN",
+  "PARAMS_INVALID",
+  "POLICY_DENIED",
+  "API_REJECTED",
+  "UNKNOWN_QUEUE",
+] as const;
+export type RejectCode = (typeof REJECT_CODES)[number];
+
+/** The message's own fault: it goes to the DLQ at first sight with this as its reason (rules D7, D11). */
+export interface Rejection {
+  readonly code: RejectCode;
+  /** Where in the body, `job.env[0].name`; empty for the whole. */
+  readonly path: string;
+  readonly reason: string;
+}
+
+export type Outcome<T> =
+  | { readonly kind: "ok"; readonly value: T }
+  | { readonly kind: "rejected"; readonly rejection: Rejection };
+
+export const accepted = <T>(value: T): Outcome<T> => ({ kind: "ok", value });
+export const rejected = (code: RejectCode, path: string, reason: string): Outcome<never> => ({
+  kind: "rejected",
+  rejection: { code, path, reason },
+});
+
+export const MESSAGE_LIMITS = { bodyBytes: 64 * 1024, headerBytes: 16 * 1024, idLength: 256, depth: 32 } as const;
+
+/** Env that Millrace sets itself: a message must not be able to forge its own identity. */
+const RESERVED_ENV = /^(?:MILLRACE_|TRACEPARENT$)/;
+
+const envName = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^[^=\0]+$/, "must not contain '=' or NUL")
+  .refine((name) => !RESERVED_ENV.test(name), "is reserved for Millrace");
+const noNul = z.string().refine((text) => !text.includes("\0"), "must not contain NUL");
+const strings = z.array(noNul).max(1000);
+const quantities = z.record(z.string().max(253), quantity);
+const envSources = z
+  .array(
+    z.strictObject({
+      name: z.string().min(1).max(253),
+      type: z.enum(["configmap", "configMap", "secret"]).transform((type) => (type === "configmap" ? "configMap" : type)),
+    }),
+  )
+  .max(50);
+
+const rawJob = z
+  .strictObject({
+    prefixName: z.string().min(1).max(253),
+    namespace: z.string().min(1).max(63),
+    image: z.string().min(1).max(1024),
+    command: strings.optional(),
+    args: strings.optional(),
+    serviceAccount: z.string().max(253).optional(),
+    ttlSecondsAfterFinished: z.int().min(0).max(31_536_000).optional(),
+    backoffLimit: z.int().min(0).max(100).optional(),
+    activeDeadlineSeconds: z.int().min(1).max(31_536_000).optional(),
+    gpuEnable: z.boolean().optional(),
+    gpuNumber: z.int().min(0).max(64).optional(),
+    env: z
+      .array(z.strictObject({ name: envName, value: noNul }))
+      .max(1000)
+      .optional(),
+    envRef: envSources.optional(),
+    envFrom: envSources.optional(),
+    resources: z.strictObject({ limits: quantities.optional(), requests: quantities.optional() }).optional(),
+    nodeSelector: z.strictObject({ matchKey: z.string().min(1).max(317), matchValue: z.string().max(63) }).optional(),
+    toleration: z.strictObject({ key: z.string().min(1).max(317), value: z.string().max(63) }).optional(),
+    volume: z
+      .strictObject({ mountPath: z.string().regex(/^\/[^:]*$/, "must be an absolute path"), pvc: z.string().min(1).max(253) })
+      .optional(),
+  })
+  .refine((job) => job.envRef === undefined || job.envFrom === undefined, {
+    message: "envRef and envFrom are two names of one field: give one",
+    path: ["envFrom"],
+  });
+
+const id = z.string().min(1).max(MESSAGE_LIMITS.idLength);
+const service = z.string().max(253);
+const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2048) });
+
+export const rawMessage = z.strictObject({
+  id: id.optional(),
+  service: service.optional(),
+  job: rawJob,
+  webhook: webhook.optional(),
+});
+export const templateMessage = z.strictObject({
+  id: id.optional(),
+  template: z.string().min(1).max(63),
+  params: z.record(z.string().max(256), z.json()).optional(),
+  webhook: webhook.optional(),
+  service: service.optional(),
+});
+
+export type RawMessage = z.output<typeof rawMessage>;
+export type TemplateMessage = z.output<typeof templateMessage>;
+export type JobMessage = ({ readonly shape: "raw" } & RawMessage) | ({ readonly shape: "template" } & TemplateMessage);
+
+/** A body that is JSON and names no invalid id: enough to look up the record (rule D1); its schema is checked only before a POST. */
+export interface OpenedBody {
+  readonly id: string | undefined;
+  readonly value: Readonly<Record<string, unknown>>;
+}
+
+export function openBody(body: Uint8Array, bodyLimitBytes: number = MESSAGE_LIMITS.bodyBytes): Outcome<OpenedBody> {
+  if (body.length > bodyLimitBytes) {
+    return rejected("BODY_TOO_LARGE", "", `the body has ${body.length} bytes; at most ${bodyLimitBytes} are allowed`);
+  }
+  const json = parseStrictJson(body, MESSAGE_LIMITS.depth);
+  if (json.kind === "invalid") return rejected("BODY_INVALID", "", json.problem);
+  const object = z.record(z.string(), z.unknown()).safeParse(json.value);
+  if (!object.success) return rejected("BODY_INVALID", "", "the body must be a JSON object");
+  const named = id.optional().safeParse(object.data["id"]);
+  if (!named.success) return rejected("ID_INVALID", "id", `must be a string of 1 to ${MESSAGE_LIMITS.idLength} characters`);
+  return accepted({ id: named.data, value: object.data });
+}
+
+/** Checks an opened body against the schema of its shape: with `job` it is raw, otherwise it names a template. */
+export function parseMessage(opened: OpenedBody): Outcome<JobMessage> {
+  if ("job" in opened.value) {
+    const raw = rawMessage.safeParse(opened.value);
+    return raw.success ? accepted({ shape: "raw", ...raw.data }) : specInvalid(raw.error);
+  }
+  const template = templateMessage.safeParse(opened.value);
+  return template.success ? accepted({ shape: "template", ...template.data }) : specInvalid(template.error);
+}
+
+function specInvalid(error: z.ZodError): Outcome<never> {
+  const issue = error.issues[0];
+  if (issue === undefined) throw new MillraceError("INTERNAL", "a schema refused a message without an issue");
+  // For an unknown field zod points at the parent; people look for the field.
+  const path = issue.code === "unrecognized_keys" ? [...issue.path, issue.keys[0] ?? ""] : issue.path;
+  const reason = issue.code === "unrecognized_keys" ? "unknown field" : issue.message;
+  return rejected("JOB_SPEC_INVALID", pathText(path), reason);
+}
+
+export function pathText(path: readonly PropertyKey[]): string {
+  let text = "";
+  for (const step of path) {
+    const name = String(step).slice(0, 64);
+    text += typeof step === "number" ? `[${name}]` : text === "" ? name : `.${name}`;
+  }
+  return text;
+}

@@ -1,0 +1,82 @@
+import { z } from "zod";
+import { QUEUE_PATTERN } from "./names.ts";
+import { durationMs, quantity } from "./units.ts";
+
+const dnsLabel = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label");
+
+/** What a raw message of this queue may ask for. Everything that is not listed is refused. */
+export const policy = z.strictObject({
+  raw: z
+    .boolean()
+    .default(false)
+    .describe("Accept messages that bring their own job (image, command, …) instead of naming a template"),
+  namespaces: z.array(dnsLabel).default([]).describe("Namespaces that a raw message may name besides the queue's own"),
+  images: z.array(z.string()).default(["*"]).describe("Images a raw message may run; * matches any text"),
+  serviceAccounts: z.array(z.string()).default([]).describe("ServiceAccounts a raw message may name besides default"),
+  ceiling: z
+    .record(z.string(), quantity)
+    .default({ cpu: "4", memory: "8Gi" })
+    .describe("The most of each resource that a raw message may ask for; other resources are refused"),
+  envRefs: z
+    .array(z.string())
+    .default([])
+    .describe("ConfigMaps and Secrets a raw message may read, as configMap/NAME or secret/NAME"),
+  pvcs: z.array(z.string()).default([]).describe("PersistentVolumeClaims a raw message may mount"),
+  gpu: z.int().min(0).default(0).describe("GPUs a raw message may ask for"),
+  podSecurity: z.enum(["restricted", "baseline"]).default("restricted").describe("baseline allows images that must run as root"),
+});
+
+export const queueConfig = z
+  .strictObject({
+    slots: z.int().min(1).default(100).describe("Live Jobs at once"),
+    namespace: z
+      .union([dnsLabel, z.literal("")])
+      .default("")
+      .describe("Where template Jobs run; empty = the chart's jobs.namespace"),
+    deadline: durationMs.prefault("1h").describe("How long an attempt may run; a hung Job must not hold a slot for ever"),
+    deadlineMax: durationMs.prefault("24h").describe("The longest deadline that a message may ask for"),
+    policy: policy.prefault({}),
+    keep: z
+      .strictObject({
+        succeeded: durationMs.prefault("5m").describe("How long a succeeded Job stays in the cluster"),
+        failed: durationMs.prefault("1h").describe("How long a failed Job stays in the cluster"),
+      })
+      .prefault({}),
+    imagePullSecrets: z.array(z.string()).default([]),
+  })
+  .superRefine((queue, context) => {
+    if (queue.deadline > queue.deadlineMax) {
+      context.addIssue({ code: "custom", path: ["deadline"], message: "is longer than deadlineMax, so no message could run" });
+    }
+  });
+
+const stringMap = z.record(z.string(), z.string());
+
+/** Either the shorthand for one container `main`, or any core/v1 PodSpec, laid over the restricted defaults. */
+export const templateConfig = z
+  .strictObject({
+    params: z.record(z.string(), z.unknown()).optional().describe("JSON Schema of the parameters; without it none are accepted"),
+    image: z.string().optional(),
+    command: z.array(z.string()).optional(),
+    args: z.array(z.string()).optional(),
+    env: stringMap.optional(),
+    resources: z.record(z.string(), z.unknown()).optional(),
+    serviceAccount: z.string().optional(),
+    podSpec: z.record(z.string(), z.unknown()).optional(),
+  })
+  .superRefine((template, context) => {
+    if ((template.image === undefined) === (template.podSpec === undefined)) {
+      context.addIssue({ code: "custom", path: ["image"], message: "give either image (the shorthand) or podSpec" });
+    }
+  });
+
+export const dispatchConfig = z.strictObject({
+  queues: z.record(z.string().regex(QUEUE_PATTERN, "must be a DNS label of at most 40 characters"), queueConfig),
+  templates: z.record(dnsLabel, templateConfig).default({}),
+});
+
+export type Policy = z.output<typeof policy>;
+export type QueueConfig = z.output<typeof queueConfig>;
+export type TemplateConfig = z.output<typeof templateConfig>;
+/** Queues and templates as the chart's ConfigMap carries them. */
+export type DispatchConfig = z.output<typeof dispatchConfig>;

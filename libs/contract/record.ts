@@ -1,0 +1,67 @@
+import { z } from "zod";
+import { FAILURE_CLASSES } from "./failure-class.ts";
+import { messageSource } from "./source.ts";
+
+export const JOB_STATES = ["running", "retrying", "succeeded", "dead", "cancelled"] as const;
+export type JobState = (typeof JOB_STATES)[number];
+
+/** The state stands in a header too, so that sweeps read headers only. */
+export const STATE_HEADER = "Millrace-State";
+
+/** Attempts beyond the last ten are counted, not kept: the record stays ≤ 8 KiB. */
+export const ATTEMPTS_KEPT = 10;
+
+const timestamp = z.iso.datetime();
+
+export const attemptRecord = z.strictObject({
+  n: z.int().positive(),
+  uid: z.string(),
+  node: z.string().optional(),
+  startedAt: timestamp.optional(),
+  endedAt: timestamp.optional(),
+  outcome: z.enum(["succeeded", "failed"]).optional(),
+  class: z.enum(FAILURE_CLASSES).optional(),
+  exitCode: z.int().optional(),
+  reason: z.string().max(300).optional(),
+  memory: z.string().optional(),
+});
+
+export const jobReference = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
+
+/**
+ * What is known about one job id on one queue: KV bucket `millrace_jobs`, key = hash. It holds no body and no logs.
+ * Only a compare-and-swap on the KV revision moves it, and only along `transition`.
+ */
+export const jobRecord = z.strictObject({
+  id: z.string(),
+  hash: z.string(),
+  queue: z.string(),
+  type: z.string(),
+  state: z.enum(JOB_STATES),
+  attempt: z.int().nonnegative(),
+  /** One publish, replay or rerun; its retry budget counts from `budgetFrom`. */
+  life: z.int().positive(),
+  budgetFrom: z.int().positive(),
+  messageHash: z.string(),
+  source: messageSource,
+  job: jobReference.optional(),
+  attempts: z.array(attemptRecord).max(ATTEMPTS_KEPT),
+  next: z.strictObject({ attempt: z.int().positive(), memory: z.string().optional(), notBefore: timestamp }).optional(),
+  createdAt: timestamp,
+  updatedAt: timestamp,
+  reason: z.string().max(500).optional(),
+  result: z.string().max(1024).optional(),
+});
+
+export type AttemptRecord = z.output<typeof attemptRecord>;
+export type JobReference = z.output<typeof jobReference>;
+export type JobRecord = z.output<typeof jobRecord>;
+
+export function isTerminal(state: JobState): boolean {
+  return state === "succeeded" || state === "dead" || state === "cancelled";
+}
+
+/** The attempt that the record's current state speaks of. */
+export function currentAttempt(record: JobRecord): AttemptRecord | undefined {
+  return record.attempts.find((attempt) => attempt.n === record.attempt);
+}

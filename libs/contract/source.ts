@@ -1,0 +1,55 @@
+import { z } from "zod";
+
+/**
+ * Where a message's bytes are: stream, sequence and store time. Sequences repeat when a stream is made anew, so a sequence alone
+ * never identifies a message (rule S1: after a stream was made anew an old acknowledgement removed a new message).
+ *
+ * `storedAt` is nanoseconds since the epoch as decimal text, because it does not fit a double.
+ */
+export interface MessageSource {
+  readonly stream: string;
+  readonly seq: number;
+  readonly storedAt: string;
+}
+
+export const messageSource = z.strictObject({
+  stream: z.string().min(1),
+  seq: z.number().int().positive(),
+  storedAt: z.string().regex(/^\d+$/),
+});
+
+/** One token, safe in subjects; also the id of a message that names none. */
+export function sourceKey(source: MessageSource): string {
+  return `${source.stream}-${source.seq}-${source.storedAt}`;
+}
+
+export function sameSource(a: MessageSource, b: MessageSource): boolean {
+  return a.stream === b.stream && a.seq === b.seq && a.storedAt === b.storedAt;
+}
+
+/**
+ * Reads the source out of a JetStream reply subject, v1 (`$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`) or
+ * v2, which puts domain and account hash before the stream (ADR-15; nats-server 2.15 can be switched to it). Undefined when it is neither:
+ * annotations can be edited by anybody who may edit Jobs.
+ */
+export function parseAckSubject(subject: string): MessageSource | undefined {
+  const tokens = subject.split(".");
+  if (tokens[0] !== "$JS" || tokens[1] !== "ACK") return undefined;
+  const offset = tokens.length === 9 ? 2 : tokens.length >= 11 ? 4 : undefined;
+  if (offset === undefined) return undefined;
+  const parsed = messageSource.safeParse({
+    stream: tokens[offset],
+    seq: Number(tokens[offset + 3]),
+    storedAt: tokens[offset + 5],
+  });
+  return parsed.success ? parsed.data : undefined;
+}
+
+/** An RFC 3339 time with up to nine fractional digits (as the server prints store times) → nanoseconds since the epoch. */
+export function nanosOfTimestamp(timestamp: string): string {
+  const match = /^(.+?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(timestamp);
+  if (match === null) throw new RangeError(`not an RFC 3339 time: ${timestamp.slice(0, 64)}`);
+  const [, whole = "", fraction = "", zone = "Z"] = match;
+  const seconds = BigInt(Date.parse(whole + zone)) / 1000n;
+  return String(seconds * 1_000_000_000n + BigInt(fraction.padEnd(9, "0")));
+}

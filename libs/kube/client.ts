@@ -1,0 +1,101 @@
+import { Pool } from "undici";
+import { errorText } from "../contract/errors.ts";
+import type { KubeAccess } from "./access.ts";
+import { apiStatus, KubeApiError } from "./errors.ts";
+
+export interface KubeRequest {
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
+  /** Below the server, `/apis/batch/v1/namespaces/jobs/jobs`. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  readonly signal?: AbortSignal;
+}
+
+/** An API server under load answers late; one that answers nothing for this long is treated as away. */
+const ANSWER_TIMEOUT_MS = 30_000;
+
+/**
+ * A thin client on kept-alive HTTP/1.1 connections: the generated client opens a TCP and TLS connection for each request
+ * (580 against 9 700 POSTs per second). Watches have a pool of their own, so that they never starve the requests.
+ */
+export class KubeClient {
+  readonly #access: KubeAccess;
+  readonly #requests: Pool;
+  readonly #watches: Pool;
+
+  constructor(options: { readonly access: KubeAccess; readonly connections?: number }) {
+    this.#access = options.access;
+    const connect = { ...options.access.tls, timeout: 10_000 };
+    this.#requests = new Pool(options.access.server, {
+      connect,
+      connections: options.connections ?? 32,
+      headersTimeout: ANSWER_TIMEOUT_MS,
+      bodyTimeout: ANSWER_TIMEOUT_MS,
+    });
+    this.#watches = new Pool(options.access.server, { connect, headersTimeout: ANSWER_TIMEOUT_MS, bodyTimeout: 0 });
+  }
+
+  /** @throws KubeApiError for anything but a 2xx */
+  async json<T>(request: KubeRequest): Promise<T> {
+    const { status, body } = await this.#send(this.#requests, request);
+    const text = await body.text().catch((error: unknown) => {
+      throw unanswered(request, error);
+    });
+    if (status < 200 || status > 299) throw refusal(request, status, text);
+    return JSON.parse(text) as T;
+  }
+
+  /** The raw body of a 2xx answer, as it comes in. */
+  async stream(request: KubeRequest): Promise<AsyncIterable<Uint8Array>> {
+    const { status, body } = await this.#send(this.#watches, request);
+    if (status < 200 || status > 299) throw refusal(request, status, await body.text());
+    return body;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#requests.destroy(), this.#watches.destroy()]);
+  }
+
+  async #send(pool: Pool, request: KubeRequest) {
+    const authorization = await this.#access.authorization();
+    const patch = request.method === "PATCH";
+    try {
+      const answer = await pool.request({
+        method: request.method,
+        path: request.query === undefined ? request.path : `${request.path}?${new URLSearchParams(request.query)}`,
+        headers: {
+          accept: "application/json",
+          ...(authorization === undefined ? {} : { authorization }),
+          ...(request.body === undefined ? {} : { "content-type": patch ? "application/merge-patch+json" : "application/json" }),
+        },
+        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(request.signal === undefined ? {} : { signal: request.signal }),
+      });
+      return { status: answer.statusCode, body: answer.body };
+    } catch (error) {
+      throw unanswered(request, error);
+    }
+  }
+}
+
+function unanswered(request: KubeRequest, cause: unknown): KubeApiError {
+  const message = `${request.method} ${request.path}: no answer from the API server (${errorText(cause)})`;
+  return new KubeApiError({ status: 0, reason: "NoAnswer", message, cause });
+}
+
+function refusal(request: KubeRequest, status: number, body: string): KubeApiError {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    parsed = { message: body.slice(0, 200) };
+  }
+  const answer = apiStatus.safeParse(parsed);
+  const { reason, message } = answer.success ? answer.data : { reason: "", message: "" };
+  return new KubeApiError({
+    status,
+    reason,
+    message: `${request.method} ${request.path}: ${status} ${reason}: ${message.slice(0, 500)}`,
+  });
+}

@@ -1,0 +1,111 @@
+import type { V1Container, V1EnvVar, V1Job } from "@kubernetes/client-node";
+import { ANNOTATION, isLabelValue, jobName, LABEL, MANAGED_BY } from "../contract/names.ts";
+import type { QueueConfig } from "../contract/queue-config.ts";
+import { literal } from "../contract/template.ts";
+import type { RenderedJob } from "./rendered-job.ts";
+
+/** Which attempt of which message a Job is. */
+export interface AttemptIdentity {
+  readonly instance: string;
+  readonly queue: string;
+  readonly type: string;
+  readonly id: string;
+  readonly hash: string;
+  readonly attempt: number;
+  readonly messageHash: string;
+  /** The reply subject of the delivery: with it any connection can renew the lease or acknowledge (rule L1). */
+  readonly ack: string;
+  readonly traceparent: string | undefined;
+}
+
+/** The user of a pod that says nothing: not root, and not the id of any user of a usual image. */
+const UNPRIVILEGED_USER = 65532;
+
+/** W3C Trace Context level 1, version 00. */
+const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+export function validTraceparent(text: string): string | undefined {
+  return TRACEPARENT.test(text) ? text : undefined;
+}
+
+/**
+ * One Job for one attempt (design §4.2): `backoffLimit: 0` and `restartPolicy: Never`, so that Kubernetes never starts a second attempt on
+ * its own; no ttl (the settle step sets it, so that evidence outlives the verdict) and no finalizer (nothing hangs a namespace).
+ */
+export function jobManifest(identity: AttemptIdentity, rendered: RenderedJob, queue: QueueConfig): V1Job {
+  const labels = {
+    [LABEL.managedBy]: MANAGED_BY,
+    [LABEL.instance]: identity.instance,
+    [LABEL.queue]: identity.queue,
+    [LABEL.job]: identity.hash,
+    [LABEL.attempt]: String(identity.attempt),
+    ...(rendered.service !== undefined && rendered.service !== "" && isLabelValue(rendered.service)
+      ? { [LABEL.app]: rendered.service }
+      : {}),
+  };
+  return {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: {
+      name: jobName(rendered.prefix, identity.hash, identity.attempt),
+      namespace: rendered.namespace,
+      labels,
+      annotations: {
+        [ANNOTATION.id]: identity.id,
+        [ANNOTATION.type]: identity.type,
+        [ANNOTATION.messageHash]: identity.messageHash,
+        [ANNOTATION.ack]: identity.ack,
+        ...(rendered.keepSeconds === undefined ? {} : { [ANNOTATION.keepSeconds]: String(rendered.keepSeconds) }),
+        ...(identity.traceparent === undefined ? {} : { [ANNOTATION.traceparent]: identity.traceparent }),
+      },
+    },
+    spec: {
+      backoffLimit: 0,
+      activeDeadlineSeconds: rendered.deadlineSeconds,
+      template: { metadata: { labels }, spec: podSpec(identity, rendered, queue) },
+    },
+  };
+}
+
+function podSpec(identity: AttemptIdentity, rendered: RenderedJob, queue: QueueConfig) {
+  const given = rendered.podSpec;
+  const restricted = queue.policy.podSecurity === "restricted";
+  const env = platformEnv(identity, rendered);
+  const container = (spec: V1Container): V1Container => ({
+    imagePullPolicy: "IfNotPresent",
+    ...spec,
+    env: [...(spec.env ?? []).filter(({ name }) => !env.some((ours) => ours.name === name)), ...env],
+    ...(restricted
+      ? { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, ...spec.securityContext } }
+      : {}),
+  });
+  return {
+    enableServiceLinks: false,
+    automountServiceAccountToken: false,
+    ...given,
+    restartPolicy: "Never",
+    // The Job's deadline dies with the Job object; `kubectl delete --cascade=orphan` leaves the pod to this one (rule J6).
+    activeDeadlineSeconds: rendered.deadlineSeconds,
+    securityContext: {
+      seccompProfile: { type: "RuntimeDefault" },
+      ...(restricted ? { runAsNonRoot: true, runAsUser: UNPRIVILEGED_USER } : {}),
+      ...given.securityContext,
+    },
+    ...(queue.imagePullSecrets.length === 0 || given.imagePullSecrets !== undefined
+      ? {}
+      : { imagePullSecrets: queue.imagePullSecrets.map((name) => ({ name })) }),
+    containers: given.containers.map(container),
+    ...(given.initContainers === undefined ? {} : { initContainers: given.initContainers.map(container) }),
+  };
+}
+
+/** Every value is from outside or could be: `literal` keeps the kubelet from expanding it. */
+function platformEnv(identity: AttemptIdentity, rendered: RenderedJob): V1EnvVar[] {
+  return [
+    { name: "MILLRACE_JOB_ID", value: literal(identity.id) },
+    { name: "MILLRACE_ATTEMPT", value: String(identity.attempt) },
+    { name: "MILLRACE_QUEUE", value: identity.queue },
+    { name: "MILLRACE_PARAMS", value: literal(JSON.stringify(rendered.params)) },
+    ...(identity.traceparent === undefined ? [] : [{ name: "TRACEPARENT", value: identity.traceparent }]),
+  ];
+}

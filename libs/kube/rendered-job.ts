@@ -1,0 +1,135 @@
+import type { V1Container, V1PodSpec } from "@kubernetes/client-node";
+import { MillraceError } from "../contract/errors.ts";
+import type { RawMessage, TemplateMessage } from "../contract/message.ts";
+import { MAIN_CONTAINER } from "../contract/observation.ts";
+import type { QueueConfig, TemplateConfig } from "../contract/queue-config.ts";
+import type { Params } from "../contract/template.ts";
+import { substitute } from "../contract/template.ts";
+import { parseQuantity } from "../contract/units.ts";
+
+/** What a message asks to run, before identity and the security defaults are added. */
+export interface RenderedJob {
+  readonly namespace: string;
+  readonly prefix: string;
+  readonly service: string | undefined;
+  readonly podSpec: V1PodSpec;
+  readonly deadlineSeconds: number;
+  /** Overrides the queue's `keep`. */
+  readonly keepSeconds: number | undefined;
+  /** The whole parameters, for `MILLRACE_PARAMS`. */
+  readonly params: Params;
+}
+
+export function renderTemplate(options: {
+  readonly message: TemplateMessage;
+  readonly template: TemplateConfig;
+  readonly params: Params;
+  readonly queue: QueueConfig;
+  readonly namespace: string;
+}): RenderedJob {
+  const { message, params, queue } = options;
+  const podSpec = templatePodSpec(options.template, message.template);
+  const fill = (text: string): string => substitute(text, params);
+  const filled = (container: V1Container): V1Container => ({
+    ...container,
+    ...(container.command === undefined ? {} : { command: container.command.map(fill) }),
+    ...(container.args === undefined ? {} : { args: container.args.map(fill) }),
+    ...(container.env === undefined
+      ? {}
+      : { env: container.env.map((entry) => (entry.value === undefined ? entry : { ...entry, value: fill(entry.value) })) }),
+  });
+  return {
+    namespace: options.namespace,
+    prefix: message.template,
+    service: message.service,
+    deadlineSeconds: Math.ceil(queue.deadline / 1000),
+    keepSeconds: undefined,
+    params,
+    podSpec: {
+      ...podSpec,
+      containers: podSpec.containers.map(filled),
+      ...(podSpec.initContainers === undefined ? {} : { initContainers: podSpec.initContainers.map(filled) }),
+    },
+  };
+}
+
+function templatePodSpec(template: TemplateConfig, name: string): V1PodSpec {
+  if (template.podSpec !== undefined) {
+    const podSpec = structuredClone(template.podSpec) as Partial<V1PodSpec>;
+    if (!Array.isArray(podSpec.containers) || podSpec.containers.length === 0) {
+      throw new MillraceError("TEMPLATE_INVALID", `template ${name}: podSpec.containers must hold at least one container`);
+    }
+    return { ...podSpec, containers: podSpec.containers };
+  }
+  return {
+    ...(template.serviceAccount === undefined
+      ? {}
+      : { serviceAccountName: template.serviceAccount, automountServiceAccountToken: true }),
+    containers: [
+      {
+        name: MAIN_CONTAINER,
+        ...(template.image === undefined ? {} : { image: template.image }),
+        ...(template.command === undefined ? {} : { command: template.command }),
+        ...(template.args === undefined ? {} : { args: template.args }),
+        ...(template.env === undefined
+          ? {}
+          : { env: Object.entries(template.env).map(([key, value]) => ({ name: key, value })) }),
+        ...(template.resources === undefined ? {} : { resources: structuredClone(template.resources) }),
+      },
+    ],
+  };
+}
+
+/** Requests of a raw message that names none: without them the API server would reserve its whole limit. */
+const RAW_REQUESTS: Readonly<Record<string, string>> = { cpu: "100m", memory: "128Mi" };
+
+/** An authorised raw message (design §4.1): every field of the shape has its place, the ceiling stands in for missing limits. */
+export function renderRaw(options: { readonly message: RawMessage; readonly queue: QueueConfig }): RenderedJob {
+  const { job } = options.message;
+  const { queue } = options;
+  const limits = { ...queue.policy.ceiling, ...job.resources?.limits };
+  const requests = Object.fromEntries(
+    Object.entries(RAW_REQUESTS).map(([resource, amount]) => [resource, smaller(amount, limits[resource])]),
+  );
+  const gpus = job.gpuEnable === true ? (job.gpuNumber ?? 1) : 0;
+  const granted = job.serviceAccount !== undefined && job.serviceAccount !== "default";
+  const envFrom = (job.envRef ?? job.envFrom ?? []).map(({ name, type }) =>
+    type === "secret" ? { secretRef: { name } } : { configMapRef: { name } },
+  );
+  return {
+    namespace: job.namespace,
+    prefix: job.prefixName,
+    service: options.message.service,
+    deadlineSeconds: job.activeDeadlineSeconds ?? Math.ceil(queue.deadline / 1000),
+    keepSeconds: job.ttlSecondsAfterFinished,
+    params: {},
+    podSpec: {
+      ...(granted ? { serviceAccountName: job.serviceAccount, automountServiceAccountToken: true } : {}),
+      ...(job.nodeSelector === undefined ? {} : { nodeSelector: { [job.nodeSelector.matchKey]: job.nodeSelector.matchValue } }),
+      ...(job.toleration === undefined
+        ? {}
+        : { tolerations: [{ key: job.toleration.key, operator: "Equal", value: job.toleration.value }] }),
+      ...(job.volume === undefined ? {} : { volumes: [{ name: "data", persistentVolumeClaim: { claimName: job.volume.pvc } }] }),
+      containers: [
+        {
+          name: MAIN_CONTAINER,
+          image: job.image,
+          ...(job.command === undefined ? {} : { command: job.command }),
+          ...(job.args === undefined || job.args.length === 0 ? {} : { args: job.args }),
+          ...(job.env === undefined ? {} : { env: job.env }),
+          ...(envFrom.length === 0 ? {} : { envFrom }),
+          ...(job.volume === undefined ? {} : { volumeMounts: [{ name: "data", mountPath: job.volume.mountPath }] }),
+          resources: {
+            limits: { ...limits, ...(gpus === 0 ? {} : { "nvidia.com/gpu": String(gpus) }) },
+            requests: { ...requests, ...job.resources?.requests },
+          },
+        },
+      ],
+    },
+  };
+}
+
+function smaller(amount: string, limit: string | undefined): string {
+  if (limit === undefined) return amount;
+  return (parseQuantity(limit) ?? 0) < (parseQuantity(amount) ?? 0) ? limit : amount;
+}

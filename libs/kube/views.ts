@@ -1,0 +1,66 @@
+import type { V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
+import type { ContainerView, JobView, PodView } from "../contract/observation.ts";
+
+/** On the wire times are RFC 3339 text; the generated types call them Date, which they only are after the generated client parsed them. */
+function time(value: Date | string | undefined): string | undefined {
+  return value === undefined ? undefined : typeof value === "string" ? value : value.toISOString();
+}
+
+function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
+  return (value === undefined ? {} : { [key]: value }) as { [K in Key]?: Value };
+}
+
+export function jobView(job: V1Job): JobView {
+  const conditions = job.status?.conditions ?? [];
+  const complete = conditions.find(({ type, status }) => type === "Complete" && status === "True");
+  const failed = conditions.find(({ type, status }) => type === "Failed" && status === "True");
+  return {
+    namespace: job.metadata?.namespace ?? "",
+    name: job.metadata?.name ?? "",
+    uid: job.metadata?.uid ?? "",
+    labels: job.metadata?.labels ?? {},
+    annotations: job.metadata?.annotations ?? {},
+    createdAt: time(job.metadata?.creationTimestamp) ?? "",
+    deleting: job.metadata?.deletionTimestamp !== undefined,
+    ...optional("ttlSeconds", job.spec?.ttlSecondsAfterFinished),
+    ...(complete === undefined ? {} : { completedAt: time(job.status?.completionTime ?? complete.lastTransitionTime) ?? "" }),
+    ...(failed === undefined
+      ? {}
+      : { failed: { at: time(failed.lastTransitionTime) ?? "", reason: failed.reason ?? "", message: failed.message ?? "" } }),
+  };
+}
+
+export function podView(pod: V1Pod): PodView {
+  const disruption = pod.status?.conditions?.find(({ type, status }) => type === "DisruptionTarget" && status === "True");
+  return {
+    namespace: pod.metadata?.namespace ?? "",
+    name: pod.metadata?.name ?? "",
+    uid: pod.metadata?.uid ?? "",
+    jobUid: pod.metadata?.ownerReferences?.find(({ kind }) => kind === "Job")?.uid ?? "",
+    phase: pod.status?.phase ?? "",
+    reason: pod.status?.reason ?? "",
+    createdAt: time(pod.metadata?.creationTimestamp) ?? "",
+    containers: (pod.status?.containerStatuses ?? []).map(containerView),
+    ...optional("node", pod.spec?.nodeName),
+    ...optional("disruption", disruption?.reason),
+  };
+}
+
+function containerView(status: V1ContainerStatus): ContainerView {
+  const terminated = status.state?.terminated ?? status.lastState?.terminated;
+  return {
+    name: status.name,
+    ...optional("startedAt", time(status.state?.running?.startedAt)),
+    ...(terminated === undefined
+      ? {}
+      : {
+          terminated: {
+            exitCode: terminated.exitCode,
+            reason: terminated.reason ?? "",
+            message: terminated.message ?? "",
+            ...optional("startedAt", time(terminated.startedAt)),
+            ...optional("finishedAt", time(terminated.finishedAt)),
+          },
+        }),
+  };
+}

@@ -1,0 +1,64 @@
+/** One thing that must hold for the service to be useful, and why it does not. */
+export interface Check {
+  readonly name: string;
+  /** Undefined when it holds; otherwise a sentence for the person who asks why. */
+  problem(): string | undefined;
+}
+
+/**
+ * `/healthz` asks the liveness checks (a restart would help), `/readyz` the readiness checks as well (waiting would help).
+ * Readiness is false as soon as draining begins.
+ */
+export class Health {
+  readonly #liveness: Check[] = [];
+  readonly #readiness: Check[] = [];
+  #draining = false;
+
+  mustLive(check: Check): void {
+    this.#liveness.push(check);
+  }
+
+  mustBeReady(check: Check): void {
+    this.#readiness.push(check);
+  }
+
+  drain(): void {
+    this.#draining = true;
+  }
+
+  liveProblems(): string[] {
+    return problems(this.#liveness);
+  }
+
+  readyProblems(): string[] {
+    return [...(this.#draining ? ["draining"] : []), ...problems([...this.#liveness, ...this.#readiness])];
+  }
+}
+
+function problems(checks: readonly Check[]): string[] {
+  return checks.flatMap((check) => {
+    const problem = check.problem();
+    return problem === undefined ? [] : [`${check.name}: ${problem}`];
+  });
+}
+
+/** A loop that must turn: stalled when it has not said `beat` for `stallAfterMs`. */
+export class Heartbeat implements Check {
+  readonly name: string;
+  readonly #stallAfterMs: number;
+  #beatAtMs = performance.now();
+
+  constructor(name: string, stallAfterMs: number) {
+    this.name = name;
+    this.#stallAfterMs = stallAfterMs;
+  }
+
+  beat(): void {
+    this.#beatAtMs = performance.now();
+  }
+
+  problem(): string | undefined {
+    const silentMs = performance.now() - this.#beatAtMs;
+    return silentMs > this.#stallAfterMs ? `no progress for ${Math.round(silentMs / 1000)} s` : undefined;
+  }
+}

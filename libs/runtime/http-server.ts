@@ -1,0 +1,66 @@
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { errorText } from "../contract/errors.ts";
+import type { Health } from "./health.ts";
+import type { Service } from "./lifecycle.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** `/healthz`, `/readyz` and `/metrics`. It is started first and stopped last, so that it tells the truth while the service drains. */
+export class HttpServer implements Service {
+  readonly name = "http-server";
+  readonly #port: number;
+  readonly #health: Health;
+  readonly #metrics: Metrics;
+  readonly #server = createServer((request, response) => {
+    // A kept-alive probe connection would hold `close` until the client lets go.
+    response.setHeader("connection", "close");
+    this.#answer(request.url ?? "/", response).catch((error: unknown) => reply(response, 500, errorText(error)));
+  });
+
+  constructor(options: { readonly port: number; readonly health: Health; readonly metrics: Metrics }) {
+    this.#port = options.port;
+    this.#health = options.health;
+    this.#metrics = options.metrics;
+  }
+
+  /** The port that was bound, for `port: 0`. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  async start(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject).listen(this.#port, () => resolve());
+    await promise;
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    await promise;
+  }
+
+  async #answer(url: string, response: ServerResponse): Promise<void> {
+    switch (url.split("?")[0]) {
+      case "/healthz":
+        return verdict(response, this.#health.liveProblems());
+      case "/readyz":
+        return verdict(response, this.#health.readyProblems());
+      case "/metrics":
+        response.setHeader("content-type", this.#metrics.registry.contentType);
+        return reply(response, 200, await this.#metrics.registry.metrics());
+      default:
+        return reply(response, 404, "not found");
+    }
+  }
+}
+
+function verdict(response: ServerResponse, problems: readonly string[]): void {
+  reply(response, problems.length === 0 ? 200 : 503, problems.length === 0 ? "ok" : problems.join("\n"));
+}
+
+function reply(response: ServerResponse, status: number, body: string): void {
+  response.statusCode = status;
+  response.end(body.endsWith("\n") ? body : `${body}\n`);
+}
