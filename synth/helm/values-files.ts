@@ -1,0 +1,83 @@
+import { stringify } from "yaml";
+import { type Leaf, type Schema, Section, type Tree } from "./values.ts";
+import type { Json } from "./yaml.ts";
+
+const WIDTH = 110;
+
+function comment(text: string, indent: string, marker: string): string {
+  const rows: string[] = [];
+  let row = marker;
+  for (const word of text.split(/\s+/u)) {
+    if (row.length + 1 + word.length > WIDTH - indent.length && row !== marker) {
+      rows.push(row);
+      row = "#";
+    }
+    row += ` ${word}`;
+  }
+  return [...rows, row].map((line) => `${indent}${line}\n`).join("");
+}
+
+function indented(text: string, indent: string): string {
+  return text.replace(/^(?=.)/gmu, indent);
+}
+
+/** What the schema says about a value, in words. */
+function rules(leaf: Leaf<unknown>): string {
+  const { minimum, maximum, enum: allowed } = leaf.schema;
+  if (Array.isArray(allowed)) return ` One of ${allowed.map((value) => JSON.stringify(value)).join(", ")}.`;
+  if (minimum !== undefined && maximum !== undefined) return ` From ${minimum} to ${maximum}.`;
+  if (minimum !== undefined) return ` At least ${minimum}.`;
+  return maximum !== undefined ? ` At most ${maximum}.` : "";
+}
+
+/** values.yaml: every value with its default, explained. */
+export function valuesYaml(tree: Tree, indent = ""): string {
+  return Object.entries(tree)
+    .map(([key, node]) => {
+      const gap = indent === "" ? "\n" : "";
+      if (node instanceof Section) {
+        return `${gap}${comment(node.doc, indent, "#")}${indent}${key}:\n${valuesYaml(node.values, `${indent}  `)}`;
+      }
+      const value = stringify({ [key]: node.initial }, { lineWidth: 0, defaultStringType: "PLAIN" });
+      return `${gap}${comment(node.doc + rules(node), indent, "# --")}${indented(value, indent)}`;
+    })
+    .join("");
+}
+
+/**
+ * The JSON Schema of the values, as they are when Helm has merged the user's over the defaults. So everything is required but blocks, which
+ * may be empty: a missing key means that a user has set it to null, and a template would take that for 0 or "". Draft 7, which every Helm
+ * still in use understands.
+ */
+export function valuesSchema(tree: Tree): Schema {
+  return { $schema: "http://json-schema.org/draft-07/schema#", ...sectionSchema(new Section("", tree, true), true) };
+}
+
+function sectionSchema(node: Section<Tree>, root: boolean): Schema {
+  const properties: { [key: string]: Json } = {};
+  const required: string[] = [];
+  for (const [key, inner] of Object.entries(node.values)) {
+    properties[key] = inner instanceof Section ? sectionSchema(inner, false) : { description: inner.doc, ...inner.schema };
+    if (inner instanceof Section || inner.kind !== "block") required.push(key);
+  }
+  // Helm hands `global` to every chart of a release, whether it declares it or not.
+  if (root && properties["global"] === undefined) properties["global"] = { type: "object" };
+  const described = node.doc === "" ? {} : { description: node.doc };
+  return { ...described, type: "object", additionalProperties: !node.closed, required, properties };
+}
+
+/** The table of all values for the README. */
+export function valuesTable(tree: Tree): string {
+  const rows = leaves(tree, "").map(([path, leaf]) => {
+    const initial = `\`${JSON.stringify(leaf.initial)}\``;
+    const cells = [`\`${path}\``, String(leaf.schema["type"]), initial, leaf.doc + rules(leaf)];
+    return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
+  });
+  return `| Key | Type | Default | Description |\n|---|---|---|---|\n${rows.join("")}`;
+}
+
+function leaves(tree: Tree, prefix: string): [path: string, leaf: Leaf<unknown>][] {
+  return Object.entries(tree).flatMap(([key, node]) =>
+    node instanceof Section ? leaves(node.values, `${prefix}${key}.`) : [[`${prefix}${key}`, node] as [string, Leaf<unknown>]],
+  );
+}

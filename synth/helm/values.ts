@@ -1,0 +1,84 @@
+import { type Condition, condition, Expression } from "./expression.ts";
+import type { Json } from "./yaml.ts";
+
+export type Schema = { [keyword: string]: Json };
+
+/** A value that a user may set: its default, what it is for, and what it may be. */
+export class Leaf<T> {
+  declare protected readonly gives: T;
+  readonly initial: Json;
+  readonly doc: string;
+  readonly schema: Schema;
+  readonly kind: "string" | "int" | "bool" | "block";
+
+  constructor(kind: Leaf<T>["kind"], initial: Json, doc: string, schema: Schema) {
+    this.kind = kind;
+    this.initial = initial;
+    this.doc = doc;
+    this.schema = schema;
+  }
+}
+
+/** A group of values. A closed one refuses keys that it does not know: a misspelt value is an error, not silence. */
+export class Section<T extends Tree> {
+  readonly doc: string;
+  readonly values: T;
+  readonly closed: boolean;
+
+  constructor(doc: string, values: T, closed: boolean) {
+    this.doc = doc;
+    this.values = values;
+    this.closed = closed;
+  }
+}
+
+export type Tree = { [key: string]: Leaf<unknown> | Section<Tree> };
+
+/** What `references` makes of a tree: the same shape, with an expression for each value. */
+export type References<T extends Tree> = {
+  [Key in keyof T]: T[Key] extends Section<infer Inner>
+    ? References<Inner>
+    : T[Key] extends Leaf<infer Value>
+      ? [Value] extends [boolean]
+        ? Condition
+        : Expression<Value>
+      : never;
+};
+
+export const int = (initial: number, doc: string, range: { minimum?: number; maximum?: number } = {}): Leaf<number> =>
+  new Leaf("int", initial, doc, { type: "integer", ...range });
+
+export const text = (
+  initial: string,
+  doc: string,
+  rules: { pattern?: string; maxLength?: number; minLength?: number } = {},
+): Leaf<string> => new Leaf("string", initial, doc, { type: "string", ...rules });
+
+export const oneOf = (initial: string, doc: string, allowed: readonly [string, ...string[]]): Leaf<string> =>
+  new Leaf("string", initial, doc, { type: "string", enum: [...allowed] });
+
+export const bool = (initial: boolean, doc: string): Leaf<boolean> => new Leaf("bool", initial, doc, { type: "boolean" });
+
+/** A map or a list that goes into the chart as the user wrote it. */
+export function block<T>(initial: { [key: string]: Json } | Json[], doc: string, schema: Schema = {}): Leaf<T> {
+  return new Leaf("block", initial, doc, { type: Array.isArray(initial) ? "array" : "object", ...schema });
+}
+
+export const section = <T extends Tree>(doc: string, values: T): Section<T> => new Section(doc, values, true);
+
+/** For `global`, which Helm shares among all charts of a release: other charts' keys are none of our business. */
+export const openSection = <T extends Tree>(doc: string, values: T): Section<T> => new Section(doc, values, false);
+
+// What a template can say as `.Values.key`; anything else would need `index`.
+const KEY = /^[a-zA-Z][a-zA-Z0-9]*$/u;
+
+/** Typed references to the values: `v.dispatcher.replicas`. From the root `$`, so they hold inside `with` and `range` too. */
+export function references<T extends Tree>(tree: T, path = "$.Values"): References<T> {
+  const entries = Object.entries(tree).map(([key, node]) => {
+    if (!KEY.test(key)) throw new TypeError(`${path}.${key}: a key must match ${KEY.source}`);
+    const code = `${path}.${key}`;
+    if (node instanceof Section) return [key, references(node.values, code)];
+    return [key, node.kind === "bool" ? condition(code) : new Expression(code, node.kind)];
+  });
+  return Object.fromEntries(entries) as References<T>;
+}
