@@ -1,0 +1,38 @@
+import { appendFileSync } from "node:fs";
+import { $, ProcessOutput } from "zx";
+import { ClusterError, type ClusterErrorCode } from "./cluster-error.ts";
+import { lastLines } from "./log-tail.ts";
+
+export interface CommandOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string;
+  /** Kept whole even when the command succeeds: the place a user is sent to. */
+  readonly logFile?: string;
+  readonly code?: ClusterErrorCode;
+  /** The likely fix, in words; ends the error's message. */
+  readonly hint?: string;
+}
+
+/** Runs a program to its end and returns its stdout; a failure carries the command, the last 20 lines and where the rest is. */
+export async function command(file: string, args: readonly string[], options: CommandOptions = {}): Promise<string> {
+  const shell = $({
+    quiet: true,
+    env: { ...process.env, ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    input: options.input ?? "",
+  });
+  try {
+    const output = await shell`${[file, ...args]}`;
+    if (options.logFile !== undefined) appendFileSync(options.logFile, output.stdall);
+    return output.stdout;
+  } catch (cause) {
+    if (!(cause instanceof ProcessOutput)) throw cause;
+    if (options.logFile !== undefined) appendFileSync(options.logFile, cause.stdall);
+    const ending = cause.signal === null ? `exit code ${cause.exitCode}` : `signal ${cause.signal}`;
+    const parts = [`\`${file} ${args.join(" ").slice(0, 300)}\` failed (${ending}).`, lastLines(cause.stdall)];
+    if (options.logFile !== undefined) parts.push(`Whole log: ${options.logFile}`);
+    if (options.hint !== undefined) parts.push(options.hint);
+    throw new ClusterError(options.code ?? "COMMAND_FAILED", parts.filter((part) => part !== "").join("\n"), { cause });
+  }
+}

@@ -1,0 +1,65 @@
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { Daemon } from "./daemon.ts";
+import type { ClusterLayout } from "./layout.ts";
+import { logTail } from "./log-tail.ts";
+
+export type ComponentState = "running" | "stopped" | "sick";
+
+export interface ComponentHealth {
+  readonly component: string;
+  readonly state: ComponentState;
+  readonly detail: string;
+  readonly logFile: string;
+}
+
+/** How a component answers for itself, asked from inside the cluster's network namespace. */
+export type Probe = { readonly kind: "http"; readonly url: string } | { readonly kind: "socket"; readonly path: string };
+
+export interface ComponentSpec {
+  readonly name: string;
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly probe: Probe;
+}
+
+/** A program of the cluster, run in its network namespace. Its state is its daemon's; whether it is well is its probe's. */
+export class Component {
+  readonly spec: ComponentSpec;
+  readonly daemon: Daemon;
+  readonly #layout: ClusterLayout;
+
+  constructor(options: { readonly spec: ComponentSpec; readonly layout: ClusterLayout }) {
+    this.spec = options.spec;
+    this.#layout = options.layout;
+    const { name } = options.spec;
+    this.daemon = new Daemon({ name, pidFile: options.layout.pidFile(name), logFile: options.layout.logFile(name) });
+  }
+
+  /** Appends to the log: the end of the previous life is what explains a restart. */
+  start(): void {
+    if (this.daemon.running() !== undefined) return;
+    mkdirSync(this.#layout.logDir, { recursive: true });
+    const log = openSync(this.daemon.logFile, "a");
+    try {
+      // nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroups from the kubelet.
+      // It becomes the program by exec, so its pid is the program's.
+      const child = spawn("nsenter", [`--net=${this.#layout.netnsFile}`, this.spec.file, ...this.spec.args], {
+        cwd: this.#layout.stateDir,
+        detached: true,
+        stdio: ["ignore", log, log],
+      });
+      child.on("error", () => undefined);
+      child.unref();
+      this.daemon.record(child.pid);
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  /** For waits on this component: a dead process will not answer any more. */
+  obituary(): string | undefined {
+    if (this.daemon.running() !== undefined) return undefined;
+    return `${this.spec.name} has ended. Its last lines:\n${logTail(this.daemon.logFile)}\nWhole log: ${this.daemon.logFile}`;
+  }
+}

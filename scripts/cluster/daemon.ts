@@ -1,0 +1,66 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { ClusterError } from "./cluster-error.ts";
+import { poll } from "./polling.ts";
+import { formatIdentity, identityOf, isAlive, type ProcessIdentity, parseIdentity, signalProcess } from "./process-identity.ts";
+
+/** kube-apiserver stays up to a minute after TERM while watches are open; nothing here needs longer than this to end well. */
+const TERM_GRACE_MS = 2_000;
+const KILL_GRACE_MS = 5_000;
+
+/**
+ * One background process, remembered across our own processes by its pid file.
+ * stopped → recorded (running) → stopped, by itself or by `stop`. Only the very process that was recorded is ever signalled.
+ */
+export class Daemon {
+  readonly name: string;
+  readonly pidFile: string;
+  readonly logFile: string;
+
+  constructor(options: { readonly name: string; readonly pidFile: string; readonly logFile: string }) {
+    this.name = options.name;
+    this.pidFile = options.pidFile;
+    this.logFile = options.logFile;
+  }
+
+  running(): ProcessIdentity | undefined {
+    try {
+      const identity = parseIdentity(readFileSync(this.pidFile, "utf8"));
+      return identity !== undefined && isAlive(identity) ? identity : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  record(pid: number | undefined): void {
+    const identity = pid === undefined ? undefined : identityOf(pid);
+    if (identity === undefined) {
+      throw new ClusterError("COMPONENT_FAILED", `${this.name} ended as soon as it was started. Its log: ${this.logFile}`);
+    }
+    mkdirSync(dirname(this.pidFile), { recursive: true });
+    writeFileSync(this.pidFile, formatIdentity(identity));
+  }
+
+  async stop(): Promise<void> {
+    const identity = this.running();
+    if (identity !== undefined) {
+      signalProcess(identity.pid, "SIGTERM");
+      if (!(await this.#gone(identity, TERM_GRACE_MS))) {
+        signalProcess(identity.pid, "SIGKILL");
+        if (!(await this.#gone(identity, KILL_GRACE_MS))) {
+          throw new ClusterError(
+            "TEARDOWN_INCOMPLETE",
+            `${this.name} (pid ${identity.pid}) survives SIGKILL: it hangs in the kernel. Reboot.`,
+          );
+        }
+      }
+    }
+    rmSync(this.pidFile, { force: true });
+  }
+
+  async #gone(identity: ProcessIdentity, deadlineMs: number): Promise<boolean> {
+    return poll(() => (isAlive(identity) ? undefined : true), { what: `${this.name} to end`, deadlineMs, intervalMs: 25 }).catch(
+      () => false,
+    );
+  }
+}

@@ -1,0 +1,176 @@
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ClusterError } from "./cluster-error.ts";
+import type { ClusterLayout } from "./layout.ts";
+import { currentMountsBelow, unmountBelow } from "./mounts.ts";
+import type { NodeCgroup } from "./node-cgroup.ts";
+import { poll } from "./polling.ts";
+import { readProcessStat, signalProcess } from "./process-identity.ts";
+
+const SWEEP_DEADLINE_MS = 20_000;
+const cniCacheDir = "/var/lib/cni/results";
+const containerLogDir = "/var/log/containers";
+
+interface ProcessView {
+  readonly pid: number;
+  readonly parentPid: number;
+  readonly argv: readonly string[];
+  readonly netns: number | undefined;
+}
+
+/**
+ * What a cluster leaves on the machine when its components are gone: shims, pods' processes, mounts, and files outside the state folder.
+ * Ownership is shown by cgroup, by network namespace, or by a shim's arguments that name our containerd; never by a program's name alone.
+ */
+export class Leftovers {
+  readonly #layout: ClusterLayout;
+  readonly #cgroup: NodeCgroup;
+
+  constructor(options: { readonly layout: ClusterLayout; readonly cgroup: NodeCgroup }) {
+    this.#layout = options.layout;
+    this.#cgroup = options.cgroup;
+  }
+
+  /** Kills and looks again until none is left: a shim may be starting a container while it dies. */
+  async killProcesses(): Promise<void> {
+    await poll(
+      () => {
+        const pids = this.processes();
+        for (const pid of pids) signalProcess(pid, "SIGKILL");
+        return pids.length === 0 ? true : undefined;
+      },
+      { what: `the processes of cluster ${this.#layout.name} to end`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
+    ).catch((cause: unknown) => {
+      const survivors = this.processes().join(", ");
+      throw new ClusterError(
+        "TEARDOWN_INCOMPLETE",
+        `Processes ${survivors} survive SIGKILL: they hang in the kernel. Reboot, then try again.`,
+        { cause },
+      );
+    });
+  }
+
+  processes(): number[] {
+    const views = readProcesses();
+    const ours = new Set(this.#cgroup.processes());
+    const namespaces = this.#namespaces();
+    for (const view of views) {
+      const inside = view.netns !== undefined && namespaces.has(view.netns);
+      if (inside || isRuntimeOf(view.argv, this.#layout)) ours.add(view.pid);
+    }
+    // A container that is only being made has neither its cgroup nor its namespace yet: it is a runtime's child.
+    for (let before = -1; before !== ours.size; ) {
+      before = ours.size;
+      for (const view of views) if (ours.has(view.parentPid)) ours.add(view.pid);
+    }
+    ours.delete(process.pid);
+    return [...ours].filter((pid) => {
+      const stat = readProcessStat(pid);
+      return stat !== undefined && stat.state !== "Z" && stat.state !== "X";
+    });
+  }
+
+  async unmount(): Promise<void> {
+    await unmountBelow(this.#layout.stateDir);
+    const left = currentMountsBelow(this.#layout.stateDir);
+    if (left.length > 0)
+      throw new ClusterError(
+        "TEARDOWN_INCOMPLETE",
+        `Still mounted: ${left.join(", ")}. Unmount them (\`umount -l\`), then try again.`,
+      );
+  }
+
+  /** Before the state folder goes: it is what names the shims' sockets. */
+  removeStrayFiles(): void {
+    this.#removeShimSockets();
+    this.#removeCniResults();
+    this.#removeLogLinks();
+  }
+
+  async removeCgroups(): Promise<void> {
+    await poll(
+      () => {
+        this.#cgroup.remove();
+        return this.#cgroup.exists() ? undefined : true;
+      },
+      { what: `the cgroups of ${this.#layout.name} to empty`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
+    );
+  }
+
+  /** The node's namespace and those of its pods, by inode: what /proc/PID/ns/net shows. */
+  #namespaces(): Set<number> {
+    const podNamespaces = listFiles(join(this.#layout.containerdStateDir, "io.containerd.grpc.v1.cri", "netns"));
+    const inodes = [this.#layout.netnsFile, ...podNamespaces].flatMap((path) => {
+      try {
+        return [statSync(path).ino];
+      } catch {
+        return [];
+      }
+    });
+    return new Set(inodes);
+  }
+
+  #removeShimSockets(): void {
+    const tasks = join(this.#layout.containerdStateDir, "io.containerd.runtime.v2.task", "k8s.io");
+    for (const bundle of listFiles(tasks)) {
+      const address = readText(join(bundle, "address"))
+        .trim()
+        .replace(/^unix:\/\//, "");
+      if (address.startsWith("/run/containerd/s/")) rmSync(address, { force: true });
+    }
+  }
+
+  #removeCniResults(): void {
+    for (const path of listFiles(cniCacheDir)) {
+      if (!basename(path).startsWith(`${this.#layout.name}-`)) continue;
+      // "millrace-" begins the files of "millrace-e2e" too: the content says which network it was.
+      if (readText(path).includes(`"networkName":"${this.#layout.name}"`)) rmSync(path, { force: true });
+    }
+  }
+
+  #removeLogLinks(): void {
+    for (const path of listFiles(containerLogDir)) {
+      const target = linkTarget(path);
+      if (target?.startsWith(`${this.#layout.podLogDir}/`) === true) rmSync(path, { force: true });
+    }
+  }
+}
+
+/** A shim names its containerd's socket, a runc its root: both paths are below our state folder. */
+export function isRuntimeOf(argv: readonly string[], layout: ClusterLayout): boolean {
+  const program = basename(argv[0] ?? "");
+  if (program === "containerd-shim-runc-v2") return argv.includes(layout.containerdSocket);
+  return program === "runc" && argv.some((argument) => argument.startsWith(`${layout.containerdDir}/`));
+}
+
+function readProcesses(): ProcessView[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    const pid = Number(entry);
+    const stat = readProcessStat(pid);
+    if (stat === undefined) return [];
+    const inode = /^net:\[(\d+)\]$/.exec(linkTarget(`/proc/${entry}/ns/net`) ?? "")?.[1];
+    const argv = readText(`/proc/${entry}/cmdline`).split("\0");
+    return [{ pid, parentPid: stat.parentPid, argv, netns: inode === undefined ? undefined : Number(inode) }];
+  });
+}
+
+function listFiles(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).map((entry) => join(folder, entry)) : [];
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
