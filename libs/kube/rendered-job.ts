@@ -92,7 +92,7 @@ export function renderRaw(options: { readonly message: RawMessage; readonly queu
     Object.entries(RAW_REQUESTS).map(([resource, amount]) => [resource, smaller(amount, limits[resource])]),
   );
   const gpus = job.gpuEnable === true ? (job.gpuNumber ?? 1) : 0;
-  const granted = job.serviceAccount !== undefined && job.serviceAccount !== "default";
+  const granted = job.serviceAccount === "default" ? undefined : job.serviceAccount;
   const envFrom = (job.envRef ?? job.envFrom ?? []).map(({ name, type }) =>
     type === "secret" ? { secretRef: { name } } : { configMapRef: { name } },
   );
@@ -104,7 +104,7 @@ export function renderRaw(options: { readonly message: RawMessage; readonly queu
     keepSeconds: job.ttlSecondsAfterFinished,
     params: {},
     podSpec: {
-      ...(granted ? { serviceAccountName: job.serviceAccount, automountServiceAccountToken: true } : {}),
+      ...(granted === undefined ? {} : { serviceAccountName: granted, automountServiceAccountToken: true }),
       ...(job.nodeSelector === undefined ? {} : { nodeSelector: { [job.nodeSelector.matchKey]: job.nodeSelector.matchValue } }),
       ...(job.toleration === undefined
         ? {}

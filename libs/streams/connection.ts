@@ -1,0 +1,95 @@
+import { readFile } from "node:fs/promises";
+import type { Authenticator, NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node";
+import {
+  connect,
+  credsAuthenticator,
+  nkeyAuthenticator,
+  tokenAuthenticator,
+  usernamePasswordAuthenticator,
+} from "@nats-io/transport-node";
+import { z } from "zod";
+import { errorText, MillraceError } from "../contract/errors.ts";
+
+/** How to reach NATS. Secrets come as files, never as values: environments are shown by `kubectl describe`. */
+export const natsEnv = {
+  NATS_URL: z.string().default("nats://127.0.0.1:4222").describe("One or more servers, comma-separated"),
+  NATS_CREDS_FILE: z.string().optional().describe("A .creds file (JWT and seed)"),
+  NATS_NKEY_FILE: z.string().optional().describe("A file with an nkey seed"),
+  NATS_TOKEN_FILE: z.string().optional().describe("A file with a token"),
+  NATS_USER: z.string().optional(),
+  NATS_PASSWORD_FILE: z.string().optional().describe("A file with the password of NATS_USER"),
+  NATS_TLS_CA_FILE: z.string().optional(),
+  NATS_TLS_CERT_FILE: z.string().optional(),
+  NATS_TLS_KEY_FILE: z.string().optional(),
+} as const;
+
+const settings = z.object(natsEnv);
+export type NatsSettings = z.output<typeof settings>;
+
+/** The oldest servers on which the protocol holds: work-queue and last-sequence fixes (nats-server #7845, #8106, #8156). */
+const MINIMUM = [
+  [2, 12, 10],
+  [2, 14, 2],
+] as const;
+
+/** @throws MillraceError `NATS_UNREACHABLE` or `NATS_TOO_OLD` */
+export async function connectNats(options: { readonly settings: NatsSettings; readonly name: string }): Promise<NatsConnection> {
+  const connection = await open(options.settings, options.name);
+  const version = connection.info?.version ?? "";
+  if (isSupported(version)) return connection;
+  await connection.close();
+  const wanted = MINIMUM.map((parts) => parts.join(".")).join(" or ");
+  throw new MillraceError(
+    "NATS_TOO_OLD",
+    `nats-server ${version} loses work-queue messages in known ways; run ${wanted} or newer`,
+  );
+}
+
+async function open(nats: NatsSettings, name: string): Promise<NatsConnection> {
+  const authenticator = await authenticate(nats);
+  const tls = {
+    ...(nats.NATS_TLS_CA_FILE === undefined ? {} : { caFile: nats.NATS_TLS_CA_FILE }),
+    ...(nats.NATS_TLS_CERT_FILE === undefined ? {} : { certFile: nats.NATS_TLS_CERT_FILE }),
+    ...(nats.NATS_TLS_KEY_FILE === undefined ? {} : { keyFile: nats.NATS_TLS_KEY_FILE }),
+  };
+  const connectOptions: NodeConnectionOptions = {
+    servers: nats.NATS_URL.split(","),
+    name,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 500,
+    reconnectJitter: 500,
+    pingInterval: 20_000,
+    timeout: 10_000,
+    ...(authenticator === undefined ? {} : { authenticator }),
+    ...(Object.keys(tls).length === 0 ? {} : { tls }),
+  };
+  try {
+    return await connect(connectOptions);
+  } catch (error) {
+    const message = `cannot connect to NATS at ${nats.NATS_URL}: ${errorText(error)}; check the address, the credentials and that it runs`;
+    throw new MillraceError("NATS_UNREACHABLE", message, { cause: error });
+  }
+}
+
+async function authenticate(nats: NatsSettings): Promise<Authenticator | undefined> {
+  if (nats.NATS_CREDS_FILE !== undefined) return credsAuthenticator(new Uint8Array(await readFile(nats.NATS_CREDS_FILE)));
+  const secret = async (path: string): Promise<string> => (await readFile(path, "utf8")).trim();
+  if (nats.NATS_NKEY_FILE !== undefined) return nkeyAuthenticator(new TextEncoder().encode(await secret(nats.NATS_NKEY_FILE)));
+  if (nats.NATS_TOKEN_FILE !== undefined) return tokenAuthenticator(await secret(nats.NATS_TOKEN_FILE));
+  if (nats.NATS_USER === undefined) return undefined;
+  const password = nats.NATS_PASSWORD_FILE === undefined ? undefined : await secret(nats.NATS_PASSWORD_FILE);
+  return usernamePasswordAuthenticator(nats.NATS_USER, password);
+}
+
+export function isSupported(version: string): boolean {
+  const found = version
+    .split("-")[0]
+    ?.split(".")
+    .map((part) => Number(part));
+  if (found === undefined || found.length !== 3 || found.some((part) => Number.isNaN(part))) return false;
+  const [major = 0, minor = 0, patch = 0] = found;
+  const line = MINIMUM.find(([m, n]) => m === major && n === minor);
+  if (line !== undefined) return patch >= line[2];
+  const [newestMajor, newestMinor] = MINIMUM[1];
+  return major > newestMajor || (major === newestMajor && minor > newestMinor);
+}

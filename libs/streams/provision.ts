@@ -1,0 +1,88 @@
+import { type JetStreamManager, jetstreamManager, type StreamInfo } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { MillraceError } from "../contract/errors.ts";
+import type { DispatchConfig } from "../contract/queue-config.ts";
+import { STREAM } from "../contract/streams.ts";
+import { isMissing } from "./errors.ts";
+import { type DesiredStream, desiredConsumers, desiredStreams, type TopologyOptions } from "./topology.ts";
+
+/** Fields that cannot be changed on a stream that holds messages, or whose change would lose some. */
+const FIXED = ["retention", "storage", "subjects", "max_msgs_per_subject"] as const;
+/** Fields that are brought to what is wanted. */
+const ADJUSTED = [
+  "max_bytes",
+  "max_age",
+  "max_msg_size",
+  "num_replicas",
+  "discard",
+  "allow_direct",
+  "allow_msg_schedules",
+  "metadata",
+] as const;
+
+/**
+ * Makes the streams and consumers what the configuration says. Safe to run twice and by two at once: creating what exists with the same
+ * configuration is not an error in JetStream, and updates converge.
+ */
+export class Provisioner {
+  readonly #connection: NatsConnection;
+  readonly #options: TopologyOptions;
+
+  constructor(options: { readonly connection: NatsConnection; readonly topology: TopologyOptions }) {
+    this.#connection = options.connection;
+    this.#options = options.topology;
+  }
+
+  /** @throws MillraceError `STREAM_DRIFT` with field, wanted and found when a stream cannot be brought to what is wanted */
+  async streams(): Promise<void> {
+    const manager = await jetstreamManager(this.#connection);
+    for (const desired of desiredStreams(this.#options)) await ensureStream(manager, desired);
+  }
+
+  async consumers(config: DispatchConfig): Promise<void> {
+    const manager = await jetstreamManager(this.#connection);
+    // CONSUMER.CREATE of an existing durable with other values updates it.
+    for (const desired of desiredConsumers(config, this.#options)) await manager.consumers.add(STREAM.jobs, desired);
+  }
+}
+
+async function ensureStream(manager: JetStreamManager, desired: DesiredStream): Promise<void> {
+  const found = await streamInfo(manager, desired.name);
+  if (found === undefined) {
+    await manager.streams.add(desired);
+    return;
+  }
+  const fixed = FIXED.find((field) => differs(desired, found, field));
+  if (fixed !== undefined) {
+    const detail = `wanted ${JSON.stringify(desired[fixed])}, found ${JSON.stringify(found.config[fixed])}`;
+    throw new MillraceError(
+      "STREAM_DRIFT",
+      `stream ${desired.name} cannot be used: ${fixed}: ${detail}; it belongs to something else or was changed by hand. Restore that field, or back the stream up and remove it`,
+    );
+  }
+  if (ADJUSTED.some((field) => differs(desired, found, field))) {
+    await manager.streams.update(desired.name, {
+      ...found.config,
+      ...desired,
+      metadata: { ...found.config.metadata, ...desired.metadata },
+    });
+  }
+}
+
+async function streamInfo(manager: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
+  try {
+    return await manager.streams.info(name);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+function differs(desired: DesiredStream, found: StreamInfo, field: (typeof FIXED)[number] | (typeof ADJUSTED)[number]): boolean {
+  const wanted = desired[field];
+  if (wanted === undefined) return false;
+  if (field === "metadata") {
+    return Object.entries(desired.metadata ?? {}).some(([key, value]) => found.config.metadata?.[key] !== value);
+  }
+  return JSON.stringify(wanted) !== JSON.stringify(found.config[field]);
+}

@@ -1,0 +1,124 @@
+import {
+  DeliverPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  type StoredMsg,
+} from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { headers } from "@nats-io/transport-node";
+import { type JobRecord, type JobState, jobRecord, STATE_HEADER } from "../contract/record.ts";
+import { BUCKET, bucketStream, bucketSubject } from "../contract/streams.ts";
+import { isWrongLastSequence } from "./errors.ts";
+
+export interface StoredRecord {
+  readonly record: JobRecord;
+  /** The KV revision that a compare-and-swap must name. */
+  readonly revision: number;
+}
+
+export type SwapOutcome = { readonly kind: "won"; readonly revision: number } | { readonly kind: "lost" };
+
+/** D2: above this a direct multi-get may leave keys out without an error. */
+const MULTI_GET_KEYS = 128;
+
+const DELETE_MARKER_HEADER = "KV-Operation";
+
+/** The records of jobs: KV bucket `millrace_jobs`. Written only by compare-and-swap. */
+export class RecordStore {
+  readonly #client: JetStreamClient;
+  readonly #manager: JetStreamManager;
+  readonly #stream = bucketStream(BUCKET.records);
+
+  private constructor(client: JetStreamClient, manager: JetStreamManager) {
+    this.#client = client;
+    this.#manager = manager;
+  }
+
+  static async open(connection: NatsConnection): Promise<RecordStore> {
+    return new RecordStore(jetstream(connection), await jetstreamManager(connection));
+  }
+
+  /** A read from the stream's leader: what decides must not be stale (rule D2). */
+  async get(hash: string): Promise<StoredRecord | undefined> {
+    const stored = await this.#manager.streams.getMessage(this.#stream, { last_by_subj: bucketSubject(BUCKET.records, hash) });
+    return stored === null ? undefined : parse(stored);
+  }
+
+  /**
+   * Many records in few direct reads, which any replica may answer and which may be stale: good enough to see that there is no record yet,
+   * because the Job's name catches what a stale read missed.
+   */
+  async getMany(hashes: readonly string[]): Promise<Map<string, StoredRecord>> {
+    const found = new Map<string, StoredRecord>();
+    const unique = [...new Set(hashes)];
+    for (let start = 0; start < unique.length; start += MULTI_GET_KEYS) {
+      await this.#readInto(found, unique.slice(start, start + MULTI_GET_KEYS));
+    }
+    return found;
+  }
+
+  async #readInto(found: Map<string, StoredRecord>, hashes: readonly string[]): Promise<void> {
+    const [only] = hashes;
+    if (hashes.length === 1 && only !== undefined) {
+      const stored = await this.#manager.direct.getMessage(this.#stream, { last_by_subj: bucketSubject(BUCKET.records, only) });
+      const record = stored === null ? undefined : parse(stored);
+      if (record !== undefined) found.set(only, record);
+      return;
+    }
+    let pending = 0;
+    const answers = await this.#manager.direct.getLastMessagesFor(this.#stream, {
+      multi_last: hashes.map((hash) => bucketSubject(BUCKET.records, hash)),
+    });
+    for await (const stored of answers) {
+      pending = stored.pending;
+      const parsed = parse(stored);
+      if (parsed !== undefined) found.set(parsed.record.hash, parsed);
+    }
+    // The answer was cut short by its size: what is missing is not known to be absent.
+    if (pending > 0) await Promise.all(hashes.filter((hash) => !found.has(hash)).map((hash) => this.#readInto(found, [hash])));
+  }
+
+  /** Writes `record` if the key is still at `revision`; 0 means that it must not exist. */
+  async swap(record: JobRecord, revision: number): Promise<SwapOutcome> {
+    const head = headers();
+    head.set(STATE_HEADER, record.state);
+    try {
+      const ack = await this.#client.publish(bucketSubject(BUCKET.records, record.hash), JSON.stringify(record), {
+        headers: head,
+        expect: { lastSubjectSequence: revision },
+      });
+      return { kind: "won", revision: ack.seq };
+    } catch (error) {
+      if (isWrongLastSequence(error)) return { kind: "lost" };
+      throw error;
+    }
+  }
+
+  /** The hashes of all records in one state, read from headers alone. Cut short when the signal aborts. */
+  async inState(state: JobState, signal: AbortSignal): Promise<string[]> {
+    const info = await this.#manager.streams.info(this.#stream);
+    if (info.state.messages === 0) return [];
+    const consumer = await this.#client.consumers.get(this.#stream, {
+      deliver_policy: DeliverPolicy.LastPerSubject,
+      headers_only: true,
+    });
+    const messages = await consumer.consume({ max_messages: 500 });
+    const stop = (): void => messages.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    const prefix = bucketSubject(BUCKET.records, "");
+    const hashes: string[] = [];
+    for await (const message of messages) {
+      if (message.headers?.get(STATE_HEADER) === state) hashes.push(message.subject.slice(prefix.length));
+      if (message.info.pending === 0) break;
+    }
+    signal.removeEventListener("abort", stop);
+    return hashes;
+  }
+}
+
+function parse(stored: StoredMsg): StoredRecord | undefined {
+  if (stored.data.length === 0 || (stored.header?.get(DELETE_MARKER_HEADER) ?? "") !== "") return undefined;
+  return { record: jobRecord.parse(stored.json()), revision: stored.seq };
+}

@@ -1,0 +1,114 @@
+import {
+  AckPolicy,
+  type ConsumerConfig,
+  DiscardPolicy,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import type { DispatchConfig } from "../contract/queue-config.ts";
+import { BUCKET, bucketStream, bucketSubject, consumerName, STREAM } from "../contract/streams.ts";
+import { jobsFilter } from "../contract/subjects.ts";
+
+export interface TopologyOptions {
+  readonly instance: string;
+  /** How long outcomes are kept: the age limit of EVENTS, DLQ, records and logs. */
+  readonly historyMs: number;
+  readonly ackWaitMs: number;
+  readonly replicas: number;
+  /** What the server may store on disk, in bytes; the streams together take 90 % of it. */
+  readonly storeBytes: number;
+}
+
+/** Shares of the store. JOBS gets half of what is given out: it refuses publishes when it is full, the others must never be the reason. */
+const SHARE = { jobs: 0.45, retry: 0.1, events: 0.15, deadLetters: 0.1, records: 0.05, logs: 0.05 } as const;
+
+/** A 1 MiB body and its headers. */
+const MAX_JOB_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024;
+
+export type DesiredStream = Partial<StreamConfig> &
+  Pick<StreamConfig, "name" | "subjects" | "retention" | "discard" | "max_bytes">;
+
+/** The streams and buckets of design §4.3, as plain data. */
+export function desiredStreams(options: TopologyOptions): DesiredStream[] {
+  const { storeBytes, historyMs } = options;
+  const bytes = (share: number): number => Math.floor(storeBytes * share);
+  const base = {
+    storage: StorageType.File,
+    num_replicas: options.replicas,
+    metadata: { "millrace.dev/instance": options.instance },
+  };
+  const history = { max_age: nanos(historyMs), allow_direct: true };
+  const bucket = (name: string, share: number): DesiredStream => ({
+    ...base,
+    ...history,
+    name: bucketStream(name),
+    subjects: [bucketSubject(name, ">")],
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    max_bytes: bytes(share),
+    max_msgs_per_subject: 1,
+    allow_rollup_hdrs: true,
+    deny_delete: true,
+  });
+  return [
+    {
+      ...base,
+      name: STREAM.jobs,
+      subjects: ["jobs.>"],
+      retention: RetentionPolicy.Workqueue,
+      discard: DiscardPolicy.New,
+      max_bytes: bytes(SHARE.jobs),
+      max_msg_size: MAX_JOB_MESSAGE_BYTES,
+    },
+    {
+      ...base,
+      name: STREAM.retry,
+      subjects: ["retry.>"],
+      retention: RetentionPolicy.Workqueue,
+      // Schedules are refused with discard new (nats-server stream.go); the share is sized so that it never discards.
+      discard: DiscardPolicy.Old,
+      max_bytes: bytes(SHARE.retry),
+      allow_msg_schedules: true,
+    },
+    {
+      ...base,
+      ...history,
+      name: STREAM.events,
+      subjects: ["events.>"],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.Old,
+      max_bytes: bytes(SHARE.events),
+    },
+    {
+      ...base,
+      ...history,
+      name: STREAM.deadLetters,
+      subjects: ["dlq.>"],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_bytes: bytes(SHARE.deadLetters),
+    },
+    bucket(BUCKET.records, SHARE.records),
+    { ...bucket(BUCKET.logs, SHARE.logs), discard: DiscardPolicy.Old },
+  ];
+}
+
+export type DesiredConsumer = Partial<ConsumerConfig> & { readonly durable_name: string };
+
+/**
+ * One durable pull consumer per queue. `max_ack_pending` is the queue's slots, so the broker itself holds work back. No `backoff`: it would
+ * replace `ack_wait` by its first step and override every delay of a NAK (nats-server consumer.go). `max_deliver` is off: attempts are counted
+ * in the record, and a message that the broker gave up on would be invisible for ever.
+ */
+export function desiredConsumers(config: DispatchConfig, options: Pick<TopologyOptions, "ackWaitMs">): DesiredConsumer[] {
+  return Object.entries(config.queues).map(([queue, { slots }]) => ({
+    durable_name: consumerName(queue),
+    filter_subject: jobsFilter(queue),
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: nanos(options.ackWaitMs),
+    max_deliver: -1,
+    max_ack_pending: slots,
+  }));
+}
