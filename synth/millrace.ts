@@ -2,7 +2,7 @@ import { App } from "cdk8s";
 import { config } from "./charts/config.ts";
 import { dispatcher } from "./charts/dispatcher.ts";
 import { monitor } from "./charts/monitor.ts";
-import { helpers } from "./charts/names.ts";
+import { namedTemplates } from "./charts/named-templates.ts";
 import { nats, storeFitsVolume } from "./charts/nats.ts";
 import { notes } from "./charts/notes.ts";
 import type { HelmChart } from "./helm/chart-files.ts";
@@ -46,7 +46,7 @@ export function millrace(): HelmChart {
     banner: "Generated from synth/ by `npm run chart`. Do not edit.",
     app,
     values,
-    helpers,
+    helpers: namedTemplates,
     checks: [instanceIsLabel, storeFitsVolume],
     notes,
     readme,

@@ -1,5 +1,5 @@
 import type { V1Affinity, V1LocalObjectReference, V1ResourceRequirements, V1Toleration } from "@kubernetes/client-node";
-import { block, int, type Leaf, oneOf, openSection, references, section, type Tree, text } from "./helm/values.ts";
+import { block, int, type Leaf, oneOf, openSection, references, type Schema, section, type Tree, text } from "./helm/values.ts";
 
 const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
 const DURATION = "^([0-9]+(ms|s|m|h|d))+$";
@@ -38,12 +38,18 @@ const serviceSection = (doc: string, replicasDoc: string) =>
     }),
   });
 
-// ┌────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┐
-// │ The schemas of one queue and of one template. The services check both with zod (libs/contract/queue-config.ts); to have     │
-// │ Helm check them too, put here z.toJSONSchema(queueConfig, { io: "input", target: "draft-7" }) without its `$schema`.        │
-// └────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+// ── The schemas of one queue and of one template ────────────────────────────────────────────────────────────────────────────────
+// Open for now: the services check both with zod (libs/contract/queue-config.ts). To have Helm check them too, take from there
+//   z.toJSONSchema(queueConfig, { io: "input", target: "draft-7" })      and the same of templateConfig, both without `$schema`.
 const queueSchema = { type: "object", additionalProperties: true };
 const templateSchema = { type: "object", additionalProperties: true };
+// ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Not `propertyNames`: Helm's validator then blames a random other value. */
+const namedBy = (pattern: string, schema: Schema): Schema => ({
+  patternProperties: { [pattern]: schema },
+  additionalProperties: false,
+});
 
 /** The template of the quick start. A parameter reaches the script as `$1`: the container runs `command` followed by `args`. */
 const hello = {
@@ -100,18 +106,12 @@ export const values = {
   queues: block(
     { default: { slots: 100 } },
     "Queues by name. A message to `jobs.<queue>.<type>` belongs to it; `slots` is how many of its Jobs live at once.",
-    {
-      propertyNames: { pattern: "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$" },
-      additionalProperties: queueSchema,
-    },
+    namedBy("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", queueSchema),
   ),
   templates: block(
     { hello },
     "Job templates by name. `params` is the JSON Schema of a message's params, put in as `$(params.name)`.",
-    {
-      propertyNames: { pattern: `^${DNS_LABEL}$` },
-      additionalProperties: templateSchema,
-    },
+    namedBy(`^${DNS_LABEL}$`, templateSchema),
   ),
   dispatcher: serviceSection("The dispatcher makes Jobs of messages.", "Number of dispatchers; all of them work."),
   monitor: serviceSection("The monitor watches Jobs and settles their messages.", "Number of monitors."),

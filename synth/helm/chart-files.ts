@@ -52,7 +52,7 @@ function helperTemplate(name: string, helper: Helper): string {
 export function chartFiles(chart: HelmChart): Map<string, string> {
   const banner = `# ${chart.banner}\n`;
   const files = new Map<string, string>([
-    ["Chart.yaml", banner + stringify({ apiVersion: "v2", ...chart.about }, { lineWidth: 0 })],
+    ["Chart.yaml", banner + stringify({ apiVersion: "v2", ...chart.about }, { lineWidth: 0, version: "1.1" })],
     ["values.yaml", banner + valuesYaml(chart.values)],
     ["values.schema.json", `${JSON.stringify(valuesSchema(chart.values), null, 2)}\n`],
     ["README.md", `<!-- ${chart.banner} -->\n${chart.readme.trimEnd()}\n\n## Values\n\n${valuesTable(chart.values)}`],

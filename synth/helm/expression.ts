@@ -65,13 +65,16 @@ export function pieces(value: string): Piece[] {
   return found;
 }
 
+/** A path or a string literal: needs no brackets. */
+const ATOM = /^(?:[$.\w]+|"(?:[^"\\]|\\.)*")$/u;
+
 /**
  * The expression as an argument of a template function. Helm reads every number of values.yaml as a float64, which prints 1000000 as 1e+06:
  * an int always goes through `int64`.
  */
 export function argument(expression: Expression<unknown>): string {
   if (expression.kind === "int") return `(${expression.code} | int64)`;
-  return /^[$.\w]+$/u.test(expression.code) ? expression.code : `(${expression.code})`;
+  return ATOM.test(expression.code) ? expression.code : `(${expression.code})`;
 }
 
 /** A string literal of Go's template language. */
@@ -111,5 +114,5 @@ export function orElse(value: Expression<string>, otherwise: string | Expression
 /** A field that disappears when its value is empty. */
 export const optional = (value: Expression<string>): Expression<string> => new Expression(value.code, "optional");
 
-/** A text of several lines, written as a YAML block scalar. */
+/** A text of several lines, written as a YAML block scalar. Values in it must not hold U+2028 and its like, which YAML takes for line ends. */
 export const lines = (value: Expression<string>): Expression<string> => new Expression(value.code, "lines");

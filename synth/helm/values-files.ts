@@ -38,7 +38,8 @@ export function valuesYaml(tree: Tree, indent = ""): string {
       if (node instanceof Section) {
         return `${gap}${comment(node.doc, indent, "#")}${indent}${key}:\n${valuesYaml(node.values, `${indent}  `)}`;
       }
-      const value = stringify({ [key]: node.initial }, { lineWidth: 0, defaultStringType: "PLAIN" });
+      // Helm reads YAML 1.1, in which a bare `yes` is a boolean.
+      const value = stringify({ [key]: node.initial }, { lineWidth: 0, version: "1.1" });
       return `${gap}${comment(node.doc + rules(node), indent, "# --")}${indented(value, indent)}`;
     })
     .join("");

@@ -3,7 +3,7 @@ import { v } from "../values.ts";
 import { natsConfig } from "./nats.ts";
 
 /** The named templates. What TypeScript can do is not here: these depend on the release, and are used in many places. */
-export const helpers: { [name: string]: Helper } = {
+export const namedTemplates: { [name: string]: Helper } = {
   "millrace.name": {
     doc: "The name in labels.",
     code: `{{- ${v.nameOverride.code} | default $.Chart.Name | trunc 63 | trimSuffix "-" -}}`,

@@ -1,0 +1,124 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { Expression, lines, optional, raw } from "./expression.ts";
+import { type Json, textTemplate, toTemplate } from "./yaml.ts";
+
+const name = raw("$.Values.name");
+const count = new Expression<number>("$.Values.count", "int");
+const enabled = new Expression<boolean>("$.Values.enabled", "bool");
+const tolerations = new Expression<string[]>("$.Values.tolerations", "block");
+
+/** What Helm makes of the only action in a template without expressions. */
+const rendered = (template: string): string => template.replaceAll('{{ "{{" }}', "{{");
+
+describe("fields", () => {
+  it("keep the type of the value", () => {
+    expect(toTemplate({ a: name.toToken(), b: count.toToken(), c: enabled.toToken() })).toBe(
+      "a: {{ $.Values.name | quote }}\nb: {{ $.Values.count | int64 }}\nc: {{ $.Values.enabled }}\n",
+    );
+  });
+
+  it("are strings where the source says so", () => {
+    expect(toTemplate({ a: `${count}`, b: `${enabled}`, c: `n-${count}` })).toBe(
+      'a: {{ ($.Values.count | int64) | quote }}\nb: {{ $.Values.enabled | quote }}\nc: {{ printf "n-%v" ($.Values.count | int64) | quote }}\n',
+    );
+  });
+
+  it("may have an expression as their key", () => {
+    expect(toTemplate({ labels: { [`${name}`]: "x" } })).toBe("labels:\n  {{ $.Values.name | quote }}: x\n");
+  });
+
+  it("of a block disappear with it, and are indented to where they stand", () => {
+    expect(toTemplate({ spec: { tolerations: tolerations.toToken() } })).toBe(
+      "spec:\n  {{- with $.Values.tolerations }}\n  tolerations:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}\n",
+    );
+    expect(toTemplate({ class: optional(name).toToken() })).toBe(
+      "{{- with $.Values.name }}\nclass: {{ . | quote }}\n{{- end }}\n",
+    );
+  });
+
+  it("of several lines are block scalars", () => {
+    expect(toTemplate({ data: { "a.conf": lines(raw('include "conf" $')).toToken() } })).toBe(
+      'data:\n  a.conf: |\n    {{- include "conf" $ | nindent 4 }}\n',
+    );
+  });
+
+  it("that are empty and mean something stay", () => {
+    expect(toTemplate({ podSelector: {}, args: [], nothing: undefined })).toBe("podSelector: {}\nargs: []\n");
+  });
+});
+
+describe("lists", () => {
+  it("may hold maps that begin with a block", () => {
+    expect(toTemplate({ list: [{ tolerations: tolerations.toToken(), name: "x" }, ["y"], {}] })).toBe(
+      'list:\n  -\n    {{- with $.Values.tolerations }}\n    tolerations:\n      {{- toYaml . | nindent 6 }}\n    {{- end }}\n    name: x\n  - - "y"\n  - {}\n',
+    );
+  });
+
+  it("refuse a block as an element: it would be a list in a list", () => {
+    expect(() => toTemplate({ list: [tolerations.toToken()] })).toThrow("must be the value of a key");
+  });
+});
+
+describe("literal text", () => {
+  it("keeps its braces out of Helm's hands", () => {
+    expect(toTemplate({ summary: "{{ $labels.queue }} is slow" })).toBe('summary: "{{ "{{" }} $labels.queue }} is slow"\n');
+    expect(textTemplate(`{{x}} ${name} ${count}`)).toBe('{{ "{{" }}x}} {{ $.Values.name }} {{ $.Values.count | int64 }}');
+  });
+
+  it.each([
+    "yes",
+    "Off",
+    "null",
+    "~",
+    "1",
+    "1e3",
+    "0x1f",
+    "012",
+    "1:30",
+    "2026-01-01",
+    ".inf",
+    "- a",
+    "a: b",
+    "a #b",
+    "a:",
+    "*a",
+    "",
+    " a",
+    "=",
+    "<<",
+  ])("%j stays a string", (value) => {
+    for (const version of ["1.1", "1.2"] as const) {
+      expect(parse(toTemplate({ value, [value]: 1 }), { version })).toEqual({ value, [value]: 1 });
+    }
+  });
+
+  it("of any kind is read back as it was", () => {
+    // The private-use characters belong to the tokens.
+    const string = fc.string({ unit: "binary" }).filter((value) => !/[\uE000-\uE003]/u.test(value) && value !== "__proto__");
+    const scalar = fc.oneof(
+      string,
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.constantFrom("{{", "}}", "%v", '{{ "', "\n", "\u2028"),
+    );
+    const { tree } = fc.letrec<{ tree: Json }>((tie) => ({
+      tree: fc.oneof(
+        { maxDepth: 4 },
+        scalar,
+        fc.array(tie("tree"), { maxLength: 3 }),
+        fc.dictionary(string, tie("tree"), { maxKeys: 3, noNullPrototype: true }),
+      ),
+    }));
+    fc.assert(
+      fc.property(tree, (value) => {
+        const template = rendered(toTemplate({ value }));
+        expect(parse(template, { version: "1.1" })).toEqual({ value });
+        expect(parse(template, { version: "1.2" })).toEqual({ value });
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
