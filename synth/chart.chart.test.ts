@@ -1,4 +1,6 @@
+import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type {
   V1ConfigMap,
   V1Container,
@@ -11,6 +13,7 @@ import type {
 } from "@kubernetes/client-node";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { dispatchConfig } from "../libs/contract/queue-config.ts";
 import { type Helm, helmCommand } from "./helm-command.ts";
 
 const CHART = fileURLToPath(new URL("../charts/millrace", import.meta.url));
@@ -139,6 +142,23 @@ describe("the values", () => {
     expect(rendered).not.toMatch(/^[^:]*: "?[\d.]+e\+?\d+"?$/imu);
     const configMap = byName<V1ConfigMap>(documents(rendered), "ConfigMap", "x-millrace-config");
     expect(JSON.parse(configMap.data?.["config.json"] ?? "")).toMatchObject({ queues: { default: { slots: 1_000_000 } } });
+  });
+
+  it.each([
+    ["defaults", []],
+    ["every value set", ["-f", EVERYTHING]],
+  ])("queues and templates are what the services accept (%s)", async (_name, args) => {
+    const all = documents(await template("millrace", ...args));
+    const { data } = only(ofKind<V1ConfigMap>(all, "ConfigMap").filter(({ metadata }) => metadata.name.endsWith("-config")));
+    expect(dispatchConfig.safeParse(JSON.parse(data?.["config.json"] ?? "")).error).toBeUndefined();
+  });
+
+  it("the template of the quick start says hello, whatever the name holds", async () => {
+    const { data } = byName<V1ConfigMap>(documents(await template("millrace")), "ConfigMap", "millrace-config");
+    const { command, args } = JSON.parse(data?.["config.json"] ?? "").templates.hello;
+    const name = '$(id) "wo\'rld" `id`; exit 1';
+    const [shell, ...rest] = [...command, ...args.map((arg: string) => arg.replace("$(params.name)", () => name))];
+    expect((await promisify(execFile)(shell, rest)).stdout).toBe(`hello, ${name}\n`);
   });
 
   it("queues and templates reach the services as they were given", async () => {

@@ -2,11 +2,12 @@ import type { V1Affinity, V1LocalObjectReference, V1ResourceRequirements, V1Tole
 import { block, int, type Leaf, oneOf, openSection, references, type Schema, section, type Tree, text } from "./helm/values.ts";
 
 const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
-const DURATION = "^([0-9]+(ms|s|m|h|d))+$";
-/** Only binary units: the chart compares sizes, and NATS reads them too. */
-const SIZE = "^[1-9][0-9]*(Ki|Mi|Gi|Ti)$";
-
 const TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";
+
+const duration = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: "^([0-9]+(ms|s|m|h|d))+$" });
+
+/** Only binary units: the chart compares sizes, and NATS reads them too. */
+const size = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: "^[1-9][0-9]*(Ki|Mi|Gi|Ti)$" });
 
 type StringMap = { [key: string]: string };
 
@@ -79,16 +80,11 @@ export const values = {
     imageFields("millrace/millrace", text("", "Tag of the image; empty = the chart's appVersion.", { pattern: `^(${TAG})?$` })),
   ),
   logLevel: oneOf("info", "How much the services log.", ["trace", "debug", "info", "warn", "error", "fatal"]),
-  history: text(
+  history: duration(
     "720h",
     "How long events, dead letters, job records and logs are kept. Longer than the longest deadline and retry.",
-    {
-      pattern: DURATION,
-    },
   ),
-  ackWait: text("120s", "How long NATS waits for a sign of life of a message before it delivers it again.", {
-    pattern: DURATION,
-  }),
+  ackWait: duration("120s", "How long NATS waits for a sign of life of a message before it delivers it again."),
   streamPrefix: text("", "Put before the names of all streams and buckets, for several instances on one NATS.", {
     pattern: "^[A-Za-z0-9_-]{0,32}$",
   }),
@@ -124,11 +120,11 @@ export const values = {
       ),
     ),
     storage: section("The volume of JetStream. It stays when the release is uninstalled.", {
-      size: text("10Gi", "Size of the volume. Kubernetes does not let a chart change it later.", { pattern: SIZE }),
+      size: size("10Gi", "Size of the volume. Kubernetes does not let a chart change it later."),
       storageClassName: text("", "StorageClass of the volume; empty = the cluster's default."),
     }),
-    maxFileStore: text("8Gi", "How much of the volume JetStream may fill. Less than `nats.storage.size`.", { pattern: SIZE }),
-    maxMemoryStore: text("64Mi", "How much memory streams in memory may take.", { pattern: SIZE }),
+    maxFileStore: size("8Gi", "How much of the volume JetStream may fill. Less than `nats.storage.size`."),
+    maxMemoryStore: size("64Mi", "How much memory streams in memory may take."),
     resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
     ...placementFields(),
   }),

@@ -86,7 +86,7 @@ describe("a template file", () => {
     manifest<V1ConfigMap>(chart, "b", { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "b" }, dat: {} });
     const labels = new Expression<{ [key: string]: string }>("$.Values.labels", "block");
     expect(() => manifest<V1ConfigMap>(chart, "c", { apiVersion: "v1", kind: "ConfigMap", metadata: { labels } })).toThrow(
-      "part/c: metadata",
+      "part/c: labels",
     );
   });
 });

@@ -79,7 +79,7 @@ describe("what Helm renders", () => {
       banner: "Generated.",
       app: sample(),
       values,
-      helpers: { "sample.file": { doc: "A file.", text: `a {\n  b: ${v.word}\n  c: {{ ${v.size} }}\n}\n` } },
+      helpers: { "sample.file": { doc: "A file.", text: `a {\n  b: ${v.word}\n  c: {{ ${v.size} }} {${v.size}}\n}\n` } },
       checks: [{ unless: `ne ${v.word.code} "bad"`, message: `"${v.word}" is bad` }],
       notes: `{{x}} ${v.size}`,
       readme: "# Sample",
@@ -131,7 +131,7 @@ describe("what Helm renders", () => {
       alert: ALERT,
       optional: word,
     });
-    if (!word.includes("\n")) expect(data?.["file"]).toBe(`a {\n  b: ${word}\n  c: {{ 1073741824 }}\n}\n`);
+    if (!word.includes("\n")) expect(data?.["file"]).toBe(`a {\n  b: ${word}\n  c: {{ 1073741824 }} {1073741824}\n}\n`);
   });
 
   it("has numbers as numbers, and leaves out what is empty", async () => {

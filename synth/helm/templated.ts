@@ -3,8 +3,8 @@ import type { Construct } from "constructs";
 import { Expression } from "./expression.ts";
 
 /**
- * The type of a Kubernetes object in which every value may be an expression that gives a value of its type.
- * Used as `{…} satisfies Templated<V1Deployment>`, so that a misspelt field or a number in the place of a string does not compile.
+ * A Kubernetes object in which every value may be an expression that gives a value of its type. A misspelt field, or a number in the place
+ * of a string, does not compile.
  */
 export type Templated<T> = [T] extends [boolean | undefined]
   ? T | Expression<boolean>
@@ -26,13 +26,13 @@ export function manifest<T extends KubernetesObject>(
   body: TemplatedFields<Omit<T, "apiVersion" | "kind" | "metadata" | "status">> & {
     apiVersion: string;
     kind: string;
-    metadata: Templated<Metadata>;
+    metadata: TemplatedFields<Metadata>;
   },
 ): ApiObject {
   // cdk8s copies these two maps key by key, which would take an expression apart without a word.
-  const { labels, annotations } = body.metadata instanceof Expression ? {} : body.metadata;
-  if (body.metadata instanceof Expression || labels instanceof Expression || annotations instanceof Expression) {
-    throw new TypeError(`${scope.node.path}/${id}: metadata, its labels and its annotations cannot be one expression as a whole`);
+  const { labels, annotations } = body.metadata;
+  if (labels instanceof Expression || annotations instanceof Expression) {
+    throw new TypeError(`${scope.node.path}/${id}: labels and annotations of the metadata cannot be one expression as a whole`);
   }
   const { apiVersion, kind, metadata, ...rest } = body;
   return new ApiObject(scope, id, { apiVersion, kind, metadata: metadata as Metadata, ...rest });

@@ -64,6 +64,7 @@ describe("lists", () => {
 describe("literal text", () => {
   it("keeps its braces out of Helm's hands", () => {
     expect(toTemplate({ summary: "{{ $labels.queue }} is slow" })).toBe('summary: "{{ "{{" }} $labels.queue }} is slow"\n');
+    expect(textTemplate(`{${name}}`)).toBe('{{ "{" }}{{ $.Values.name }}}');
     expect(textTemplate(`{{x}} ${name} ${count}`)).toBe('{{ "{{" }}x}} {{ $.Values.name }} {{ $.Values.count | int64 }}');
   });
 

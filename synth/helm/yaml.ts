@@ -94,10 +94,13 @@ export function toTemplate(value: { [key: string]: Json | undefined }): string {
 /** A free text as a Helm template: NOTES.txt, or the body of a named template. */
 export function textTemplate(text: string): string {
   return pieces(text)
-    .map((piece) => {
-      if ("literal" in piece) return literal(piece.literal);
-      const { code, kind } = piece.expression;
-      return kind === "int" ? `{{ ${code} | int64 }}` : `{{ ${code} }}`;
+    .map((piece, index, all) => {
+      if ("expression" in piece) {
+        const { code, kind } = piece.expression;
+        return kind === "int" ? `{{ ${code} | int64 }}` : `{{ ${code} }}`;
+      }
+      // A brace right before an expression would begin the action one character too early.
+      return index < all.length - 1 ? literal(piece.literal).replace(/\{$/u, '{{ "{" }}') : literal(piece.literal);
     })
     .join("");
 }
