@@ -27,12 +27,15 @@ export interface Rejection {
   readonly reason: string;
 }
 
-export type Outcome<T> =
-  | { readonly kind: "ok"; readonly value: T }
-  | { readonly kind: "rejected"; readonly rejection: Rejection };
+export interface Rejected {
+  readonly kind: "rejected";
+  readonly rejection: Rejection;
+}
+
+export type Outcome<T> = { readonly kind: "ok"; readonly value: T } | Rejected;
 
 export const accepted = <T>(value: T): Outcome<T> => ({ kind: "ok", value });
-export const rejected = (code: RejectCode, path: string, reason: string): Outcome<never> => ({
+export const rejected = (code: RejectCode, path: string, reason: string): Rejected => ({
   kind: "rejected",
   rejection: { code, path, reason },
 });
@@ -142,7 +145,7 @@ export function parseMessage(opened: OpenedBody): Outcome<JobMessage> {
   return template.success ? accepted({ shape: "template", ...template.data }) : specInvalid(template.error);
 }
 
-function specInvalid(error: z.ZodError): Outcome<never> {
+function specInvalid(error: z.ZodError): Rejected {
   const issue = error.issues[0];
   if (issue === undefined) throw new MillraceError("INTERNAL", "a schema refused a message without an issue");
   // For an unknown field zod points at the parent; people look for the field.

@@ -1,9 +1,9 @@
-import type { Outcome, RawMessage } from "./message.ts";
+import type { Outcome, RawMessage, Rejected } from "./message.ts";
 import { accepted, rejected } from "./message.ts";
 import type { QueueConfig } from "./queue-config.ts";
 import { parseQuantity } from "./units.ts";
 
-const denied = (path: string, reason: string): Outcome<never> => rejected("POLICY_DENIED", path, reason);
+const denied = (path: string, reason: string): Rejected => rejected("POLICY_DENIED", path, reason);
 
 /** `*` matches any text; everything else is literal. */
 export function globMatches(pattern: string, text: string): boolean {

@@ -7,12 +7,13 @@ export interface Check {
 
 /**
  * `/healthz` asks the liveness checks (a restart would help), `/readyz` the readiness checks as well (waiting would help).
- * Readiness is false as soon as draining begins.
+ *
+ *   starting → serving → draining        (ready only while serving)
  */
 export class Health {
   readonly #liveness: Check[] = [];
   readonly #readiness: Check[] = [];
-  #draining = false;
+  #state: "starting" | "serving" | "draining" = "starting";
 
   mustLive(check: Check): void {
     this.#liveness.push(check);
@@ -22,8 +23,12 @@ export class Health {
     this.#readiness.push(check);
   }
 
+  serve(): void {
+    this.#state = "serving";
+  }
+
   drain(): void {
-    this.#draining = true;
+    this.#state = "draining";
   }
 
   liveProblems(): string[] {
@@ -31,7 +36,7 @@ export class Health {
   }
 
   readyProblems(): string[] {
-    return [...(this.#draining ? ["draining"] : []), ...problems([...this.#liveness, ...this.#readiness])];
+    return [...(this.#state === "serving" ? [] : [this.#state]), ...problems([...this.#liveness, ...this.#readiness])];
   }
 }
 

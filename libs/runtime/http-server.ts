@@ -5,7 +5,10 @@ import type { Health } from "./health.ts";
 import type { Service } from "./lifecycle.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** `/healthz`, `/readyz` and `/metrics`. It is started first and stopped last, so that it tells the truth while the service drains. */
+/**
+ * `/healthz`, `/readyz` and `/metrics`. It is started first and stopped last, so that it tells the truth while the service connects and
+ * while it drains. Starting it twice is harmless.
+ */
 export class HttpServer implements Service {
   readonly name = "http-server";
   readonly #port: number;
@@ -29,6 +32,7 @@ export class HttpServer implements Service {
   }
 
   async start(): Promise<void> {
+    if (this.#server.listening) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.once("error", reject).listen(this.#port, () => resolve());
     await promise;

@@ -9,6 +9,7 @@ import {
 } from "@nats-io/transport-node";
 import { z } from "zod";
 import { errorText, MillraceError } from "../contract/errors.ts";
+import { Backoff, pause } from "../runtime/backoff.ts";
 
 /** How to reach NATS. Secrets come as files, never as values: environments are shown by `kubectl describe`. */
 export const natsEnv = {
@@ -32,9 +33,16 @@ const MINIMUM = [
   [2, 14, 2],
 ] as const;
 
-/** @throws MillraceError `NATS_UNREACHABLE` or `NATS_TOO_OLD` */
-export async function connectNats(options: { readonly settings: NatsSettings; readonly name: string }): Promise<NatsConnection> {
-  const connection = await open(options.settings, options.name);
+/**
+ * Connects as soon as NATS answers, so that a service and its broker may start in any order; then reconnects for ever.
+ * @throws MillraceError `NATS_TOO_OLD`; `NATS_UNREACHABLE` when there is no `onUnreachable` to be told of failed tries instead
+ */
+export async function connectNats(options: {
+  readonly settings: NatsSettings;
+  readonly name: string;
+  readonly onUnreachable?: (problem: string) => void;
+}): Promise<NatsConnection> {
+  const connection = await openAtLast(options);
   const version = connection.info?.version ?? "";
   if (isSupported(version)) return connection;
   await connection.close();
@@ -44,6 +52,21 @@ export async function connectNats(options: { readonly settings: NatsSettings; re
     `nats-server ${version} loses work-queue messages in known ways; run ${wanted} or newer`,
   );
 }
+
+async function openAtLast(options: Parameters<typeof connectNats>[0]): Promise<NatsConnection> {
+  const backoff = new Backoff({ initialMs: 250, maxMs: 5_000 });
+  for (;;) {
+    try {
+      return await open(options.settings, options.name);
+    } catch (error) {
+      if (options.onUnreachable === undefined) throw error;
+      options.onUnreachable(errorText(error));
+      await pause(backoff.nextMs(), NEVER);
+    }
+  }
+}
+
+const NEVER = new AbortController().signal;
 
 async function open(nats: NatsSettings, name: string): Promise<NatsConnection> {
   const authenticator = await authenticate(nats);

@@ -1,5 +1,6 @@
-import { type JetStreamManager, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
+import { type JetStreamManager, type JsMsg, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
 import type { MsgHdrs, NatsConnection } from "@nats-io/transport-node";
+import { MillraceError } from "../contract/errors.ts";
 import type { KeptMessage } from "../contract/event.ts";
 import { type MessageSource, nanosOfTimestamp, parseAckSubject, sameSource } from "../contract/source.ts";
 import { isMissing } from "./errors.ts";
@@ -68,6 +69,12 @@ export class SourceMessages {
       throw error;
     }
   }
+}
+
+/** The reply subject of a delivery. The client's type leaves it out; its message has it, and renewing from another process needs it. */
+export function replySubject(message: JsMsg): string {
+  if ("reply" in message && typeof message.reply === "string") return message.reply;
+  throw new MillraceError("INTERNAL", "the JetStream client no longer exposes the reply subject of a message");
 }
 
 export function headerValues(head: MsgHdrs | undefined): Record<string, string[]> {

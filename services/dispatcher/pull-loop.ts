@@ -1,0 +1,147 @@
+import { type ConsumerMessages, type JetStreamClient, type JsMsg, jetstream } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { errorText } from "../../libs/contract/errors.ts";
+import { consumerName, STREAM } from "../../libs/contract/streams.ts";
+import type { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts";
+import { Backoff, pause } from "../../libs/runtime/backoff.ts";
+import type { Service } from "../../libs/runtime/lifecycle.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+
+/** A multi-get of records is complete up to this many keys (rule D2). */
+const BATCH_MESSAGES = 128;
+/** Batches of one queue that are being decided at once. */
+const BATCHES_IN_FLIGHT = 4;
+
+/** The pull loops: one for each queue of the configuration, started and ended as queues come and go. */
+export class PullLoops implements Service {
+  readonly name = "pull-loops";
+  readonly #options: { connection: NatsConnection; config: DispatchConfigSource; dispatcher: Dispatcher; log: Log };
+  readonly #loops = new Map<string, PullLoop>();
+  #stopped = false;
+
+  constructor(options: {
+    readonly connection: NatsConnection;
+    readonly config: DispatchConfigSource;
+    readonly dispatcher: Dispatcher;
+    readonly log: Log;
+  }) {
+    this.#options = options;
+  }
+
+  start(): Promise<void> {
+    this.#options.config.subscribe(({ queues }) => {
+      if (this.#stopped) return;
+      for (const queue of Object.keys(queues)) {
+        if (!this.#loops.has(queue)) this.#loops.set(queue, new PullLoop({ ...this.#options, queue }));
+      }
+      for (const [queue, loop] of this.#loops) {
+        if (queues[queue] !== undefined) continue;
+        this.#loops.delete(queue);
+        loop.stop().catch((error: unknown) => this.#options.log.error("pull.stop-failed", { queue, error }));
+      }
+    });
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    this.#loops.clear();
+  }
+
+  problem(): string | undefined {
+    const problems = [...this.#loops.values()].flatMap((loop) => loop.problem() ?? []);
+    return problems.length === 0 ? undefined : problems.join("; ");
+  }
+}
+
+/**
+ * Pulls one queue's fresh messages and hands them on in batches: whatever has already arrived goes together, so a lone message waits for nobody
+ * and a burst shares one read of the records.
+ *
+ *   waiting for the consumer → pulling → (consumer or connection lost) → waiting …          → drained
+ */
+class PullLoop {
+  readonly #client: JetStreamClient;
+  readonly #config: DispatchConfigSource;
+  readonly #dispatcher: Dispatcher;
+  readonly #queue: string;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  readonly #inFlight = new Set<Promise<void>>();
+  readonly #backoff = new Backoff({ initialMs: 200, maxMs: 5_000 });
+  readonly #running: Promise<void>;
+  #messages: ConsumerMessages | undefined;
+  #problem: string | undefined;
+
+  constructor(options: {
+    connection: NatsConnection;
+    config: DispatchConfigSource;
+    dispatcher: Dispatcher;
+    queue: string;
+    log: Log;
+  }) {
+    this.#client = jetstream(options.connection);
+    this.#config = options.config;
+    this.#dispatcher = options.dispatcher;
+    this.#queue = options.queue;
+    this.#log = options.log;
+    this.#problem = `${this.#queue}: not pulling yet`;
+    this.#running = this.#run();
+  }
+
+  problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Stops pulling, hands back what was not begun, and waits for what was. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#messages?.close();
+    await this.#running;
+    await Promise.all(this.#inFlight);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#pull();
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#problem = `${this.#queue}: ${errorText(error)}`;
+        this.#log.warn("pull.interrupted", { queue: this.#queue, problem: errorText(error) });
+      }
+      await pause(this.#backoff.nextMs(), this.#stop.signal);
+    }
+  }
+
+  async #pull(): Promise<void> {
+    const consumer = await this.#client.consumers.get(STREAM.jobs, consumerName(this.#queue));
+    const messages = await consumer.consume({ max_messages: BATCH_MESSAGES, abort_on_missing_resource: true });
+    this.#messages = messages;
+    this.#problem = undefined;
+    this.#backoff.reset();
+    let batch: JsMsg[] = [];
+    for await (const message of messages) {
+      if (this.#stop.signal.aborted) {
+        message.nak();
+        continue;
+      }
+      batch.push(message);
+      if (batch.length < BATCH_MESSAGES && messages.getPending() > 0) continue;
+      const config = this.#config.current.queues[this.#queue];
+      if (config === undefined) for (const held of batch) held.nak();
+      else await this.#hand(this.#dispatcher.dispatch(batch, this.#queue, config));
+      batch = [];
+    }
+    for (const message of batch) message.nak();
+  }
+
+  /** Resolves when there is room for another batch. */
+  async #hand(work: Promise<void>): Promise<void> {
+    const tracked = work.finally(() => this.#inFlight.delete(tracked));
+    this.#inFlight.add(tracked);
+    if (this.#inFlight.size >= BATCHES_IN_FLIGHT) await Promise.race(this.#inFlight);
+  }
+}
