@@ -2,12 +2,13 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ensureBinaries } from "./binaries.ts";
 import { ClusterError } from "./cluster-error.ts";
-import { ClusterNode, NodeRemains } from "./cluster-node.ts";
+import { ClusterNode } from "./cluster-node.ts";
 import type { ComponentHealth } from "./component.ts";
 import { componentSpecs, type Programs } from "./control-plane.ts";
 import { withFileLock } from "./file-lock.ts";
 import { ImageStore } from "./image-store.ts";
 import { ClusterLayout, stateHome } from "./layout.ts";
+import { NodeRemains } from "./node-remains.ts";
 import { ensurePackages, requireRoot } from "./preflight.ts";
 import { withElapsed } from "./progress.ts";
 import { UserKubeconfig } from "./user-kubeconfig.ts";
@@ -72,19 +73,22 @@ export class LocalCluster {
       if (startedFresh) await this.#startAfresh(node);
       writeFileSync(this.#layout.readyFile, recipeOf(this.#layout, programs));
       await node.recycleVolumes();
-      await new UserKubeconfig().add(readFileSync(this.kubeconfig, "utf8"));
+      await this.#enterUserKubeconfig();
       return { startedFresh };
     });
   }
 
   async down(): Promise<void> {
+    const previous = existsSync(this.#layout.previousContextFile)
+      ? readFileSync(this.#layout.previousContextFile, "utf8")
+      : undefined;
     if (this.#remains.exist()) {
       requireRoot(`Removing the cluster ${this.name}`);
       await this.#locked(async () => {
         await withElapsed({ label: `${this.name}: removing`, progress: this.#progress }, async () => this.#remains.remove());
       });
     }
-    await new UserKubeconfig().remove(this.name);
+    await new UserKubeconfig().remove(this.name, previous);
   }
 
   async health(): Promise<ComponentHealth[]> {
@@ -102,6 +106,13 @@ export class LocalCluster {
     }
     const result = await new ImageStore({ layout: this.#layout }).import(archivePath, reference);
     if (result.kind === "imported") this.#progress(`${this.name}: imported ${reference}`);
+  }
+
+  async #enterUserKubeconfig(): Promise<void> {
+    const config = new UserKubeconfig();
+    const current = config.currentContext();
+    if (current !== undefined && current !== this.context) writeFileSync(this.#layout.previousContextFile, current);
+    await config.add(readFileSync(this.kubeconfig, "utf8"));
   }
 
   /** False when nothing of the former cluster can be kept. */

@@ -1,7 +1,23 @@
 import { appendFileSync } from "node:fs";
+import { delimiter } from "node:path";
 import { $, ProcessOutput } from "zx";
 import { ClusterError, type ClusterErrorCode } from "./cluster-error.ts";
 import { lastLines } from "./log-tail.ts";
+
+/** Daemons and network tools live in sbin, which is not on every user's PATH. */
+const systemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+export function programPath(): string {
+  return [process.env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin", ...systemFolders].join(delimiter);
+}
+
+/**
+ * For long-lived processes: nothing of the shell that happened to start them. A proxy setting would send the cluster's own
+ * traffic out, and NODE_OPTIONS of a test runner would load its hooks.
+ */
+export function daemonEnvironment(): Record<string, string> {
+  return { PATH: programPath(), HOME: process.env["HOME"] ?? "/root" };
+}
 
 export interface CommandOptions {
   readonly cwd?: string;
@@ -18,7 +34,7 @@ export interface CommandOptions {
 export async function command(file: string, args: readonly string[], options: CommandOptions = {}): Promise<string> {
   const shell = $({
     quiet: true,
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, PATH: programPath(), ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     input: options.input ?? "",
   });

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
+import { daemonEnvironment } from "./command.ts";
 import { Daemon } from "./daemon.ts";
 import type { ClusterLayout } from "./layout.ts";
 import { logTail } from "./log-tail.ts";
@@ -47,6 +48,7 @@ export class Component {
       const child = spawn("nsenter", [`--net=${this.#layout.netnsFile}`, this.spec.file, ...this.spec.args], {
         cwd: this.#layout.stateDir,
         detached: true,
+        env: daemonEnvironment(),
         stdio: ["ignore", log, log],
       });
       child.on("error", () => undefined);

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, Server, type Socket } from "node:net";
 import { ClusterError } from "./cluster-error.ts";
+import { daemonEnvironment } from "./command.ts";
 import { Daemon } from "./daemon.ts";
 import { type ClusterLayout, network } from "./layout.ts";
 import { logTail } from "./log-tail.ts";
@@ -50,6 +51,7 @@ export class Gateway {
       const child = spawn("nsenter", [`--net=${this.#layout.netnsFile}`, process.execPath, import.meta.filename, ...target], {
         cwd: this.#layout.stateDir,
         detached: true,
+        env: daemonEnvironment(),
         stdio: ["ignore", log, log, "ipc"],
       });
       await handOver(child, server, this.daemon.logFile);

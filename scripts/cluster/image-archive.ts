@@ -13,6 +13,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { arch } from "node:os";
@@ -46,6 +47,7 @@ export interface BuiltImage {
   readonly contentHash: string;
 }
 
+const ARCHIVES_KEPT = 6;
 const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 
 /**
@@ -54,11 +56,15 @@ const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "
  */
 export async function buildImage(spec: ImageSpec): Promise<BuiltImage> {
   const contentHash = hashOf(spec);
-  const folder = join(cacheHome(), "images");
-  const fileName = spec.reference.replace(/[^a-zA-Z0-9.-]+/g, "_");
-  const archivePath = join(folder, `${fileName}-${contentHash.slice(0, 16)}.tar`);
+  const { repository, tag } = splitReference(spec.reference);
+  const folder = join(cacheHome(), "images", repository.replace(/[^a-zA-Z0-9.-]+/g, "_"));
+  const archivePath = join(folder, `${tag}-${contentHash.slice(0, 16)}.tar`);
   const image = { archivePath, reference: spec.reference, contentHash };
-  if (existsSync(archivePath)) return image;
+  if (existsSync(archivePath)) {
+    const now = new Date();
+    utimesSync(archivePath, now, now);
+    return image;
+  }
   mkdirSync(folder, { recursive: true });
   const workDir = mkdtempSync(`${archivePath}.build-`);
   try {
@@ -77,10 +83,29 @@ export async function buildImage(spec: ImageSpec): Promise<BuiltImage> {
     const draft = join(workDir, "image.tar");
     await tar(outDir, draft);
     renameSync(draft, archivePath);
+    prune(folder);
   } finally {
     rmSync(workDir, { recursive: true, force: true });
   }
   return image;
+}
+
+export function splitReference(reference: string): { readonly repository: string; readonly tag: string } {
+  const match = /^(.+):([\w][\w.-]{0,127})$/.exec(reference);
+  const [, repository, tag] = match ?? [];
+  if (repository === undefined || tag === undefined) {
+    throw new ClusterError("IMAGE_INPUT_MISSING", `"${reference}" has no tag. Name the image as localhost/NAME:TAG.`);
+  }
+  return { repository, tag };
+}
+
+/** Each change of a bundle makes an archive of 127 MB. The least recently used go, beyond what a few branches need. */
+function prune(folder: string): void {
+  const archives = readdirSync(folder).filter((file) => file.endsWith(".tar"));
+  const byAge = archives
+    .map((file) => ({ file, usedMs: statSync(join(folder, file)).mtimeMs }))
+    .sort((a, b) => b.usedMs - a.usedMs);
+  for (const { file } of byAge.slice(ARCHIVES_KEPT)) rmSync(join(folder, file), { force: true });
 }
 
 function imageConfig(spec: ImageSpec, digests: readonly string[]): object {

@@ -54,18 +54,26 @@ export function mergeKubeconfig(existing: string, addition: string): string {
   });
 }
 
-/** Takes out cluster, user and context `name`. A current context of someone else's stays; our own becomes none. */
-export function unmergeKubeconfig(existing: string, name: string): string {
+/** Takes out cluster, user and context `name`. Someone else's current context stays; our own gives way to `previous`, if that is still there. */
+export function unmergeKubeconfig(existing: string, name: string, previous: string | undefined): string {
   const before = readConfig(existing);
   const others = (entries: readonly Entry[] | null | undefined): Entry[] =>
     (entries ?? []).filter((entry) => entry.name !== name);
+  const contexts = others(before.contexts);
+  const fallback = contexts.some((context) => context.name === previous) ? (previous ?? "") : "";
+  const current = before["current-context"] ?? "";
   return stringify({
     ...before,
     clusters: others(before.clusters),
-    contexts: others(before.contexts),
+    contexts,
     users: others(before.users),
-    "current-context": before["current-context"] === name ? "" : (before["current-context"] ?? ""),
+    "current-context": current === name ? fallback : current,
   });
+}
+
+export function currentContext(existing: string): string | undefined {
+  const current = readConfig(existing)["current-context"] ?? "";
+  return current === "" ? undefined : current;
 }
 
 export function namesContext(existing: string, name: string): boolean {

@@ -116,6 +116,10 @@ export class ClusterLayout {
   get podLogDir(): string {
     return join(this.stateDir, "pod-log");
   }
+  /** What the user's kubectl pointed at before this cluster came, for `down` to give back. */
+  get previousContextFile(): string {
+    return join(this.stateDir, "previous-context");
+  }
   /** Written last by a fresh start: without it the folder is the rest of a start that never ended. */
   get readyFile(): string {
     return join(this.stateDir, "ready");

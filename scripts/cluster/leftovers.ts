@@ -120,11 +120,15 @@ export class Leftovers {
     }
   }
 
+  /** A pod has one file per interface; only that of our own network names us, so it goes last. */
   #removeCniResults(): void {
-    for (const path of listFiles(cniCacheDir)) {
-      if (!basename(path).startsWith(`${this.#layout.name}-`)) continue;
-      // "millrace-" begins the files of "millrace-e2e" too: the content says which network it was.
-      if (readText(path).includes(`"networkName":"${this.#layout.name}"`)) rmSync(path, { force: true });
+    const results = listFiles(cniCacheDir);
+    for (const own of results.filter((path) => readText(path).includes(`"networkName":"${this.#layout.name}"`))) {
+      const sandbox = basename(own)
+        .slice(this.#layout.name.length + 1)
+        .replace(/-[^-]+$/, "");
+      for (const path of results) if (path !== own && basename(path).includes(`-${sandbox}-`)) rmSync(path, { force: true });
+      rmSync(own, { force: true });
     }
   }
 

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
-import { command } from "./command.ts";
+import { command, programPath } from "./command.ts";
 import { withElapsed } from "./progress.ts";
 
 interface SystemTool {
@@ -24,11 +24,8 @@ const systemTools: readonly SystemTool[] = [
   { package: "ca-certificates", proof: "/etc/ssl/certs/ca-certificates.crt" },
 ];
 
-/** Daemons live in /usr/sbin, which is not on every user's PATH. */
-const systemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
 export function missingPackages(path: string, exists: (file: string) => boolean): string[] {
-  const folders = [...path.split(delimiter), ...systemFolders];
+  const folders = path.split(delimiter);
   return systemTools
     .filter(({ proof }) => (proof.startsWith("/") ? !exists(proof) : !folders.some((folder) => exists(join(folder, proof)))))
     .map((tool) => tool.package);
@@ -44,7 +41,7 @@ export function requireRoot(action: string): void {
 
 /** Installs what Debian has and the machine lacks. A service that a package starts on its own does no harm: ours live in their own namespace. */
 export async function ensurePackages(progress: (line: string) => void): Promise<void> {
-  const missing = missingPackages(process.env["PATH"] ?? "", existsSync);
+  const missing = missingPackages(programPath(), existsSync);
   if (missing.length === 0) return;
   const byHand = `apt-get install ${missing.join(" ")}`;
   if (!existsSync("/usr/bin/apt-get")) {

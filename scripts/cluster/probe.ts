@@ -28,7 +28,9 @@ export async function askInside(
   waitMs: number,
 ): Promise<ProbeAnswers> {
   const question = JSON.stringify({ waitMs, probes });
-  const answer = await command("nsenter", [`--net=${netnsFile}`, process.execPath, import.meta.filename, question]);
+  const answer = await command("nsenter", [`--net=${netnsFile}`, process.execPath, import.meta.filename, question], {
+    env: { NODE_OPTIONS: "" },
+  });
   return answerSchema.parse(JSON.parse(answer));
 }
 

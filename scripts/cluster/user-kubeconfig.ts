@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
 import { withFileLock } from "./file-lock.ts";
-import { mergeKubeconfig, namesContext, unmergeKubeconfig } from "./kubeconfig.ts";
+import { currentContext, mergeKubeconfig, namesContext, unmergeKubeconfig } from "./kubeconfig.ts";
 
 const LOCK_DEADLINE_MS = 15_000;
 
@@ -24,13 +24,17 @@ export class UserKubeconfig {
     this.path = options.path ?? userKubeconfigPath(process.env, existsSync);
   }
 
+  currentContext(): string | undefined {
+    return this.#parsed(currentContext);
+  }
+
   async add(addition: string): Promise<void> {
     await this.#change((existing) => mergeKubeconfig(existing, addition));
   }
 
-  async remove(name: string): Promise<void> {
+  async remove(name: string, previous?: string): Promise<void> {
     if (!existsSync(this.path) || !this.#parsed((text) => namesContext(text, name))) return;
-    await this.#change((existing) => unmergeKubeconfig(existing, name));
+    await this.#change((existing) => unmergeKubeconfig(existing, name, previous));
   }
 
   async #change(change: (existing: string) => string): Promise<void> {
