@@ -99,8 +99,8 @@ export async function runUntilSignal(options: { readonly lifecycle: Lifecycle; r
     process.exitCode = 1;
     resolve("unhandledRejection");
   });
-  await lifecycle.start();
-  log.info("process.ready");
+  // A signal during a start that waits for something (a broker, a ConfigMap) must not be kept waiting with it.
+  await Promise.race([lifecycle.start().then(() => log.info("process.ready")), stopped]);
   log.info("process.stopping", { reason: await stopped });
   await lifecycle.stop();
   log.info("process.stopped");

@@ -61,6 +61,7 @@ export function desiredStreams(options: TopologyOptions): DesiredStream[] {
       discard: DiscardPolicy.New,
       max_bytes: bytes(SHARE.jobs),
       max_msg_size: MAX_JOB_MESSAGE_BYTES,
+      allow_direct: true,
     },
     {
       ...base,

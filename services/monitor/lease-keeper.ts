@@ -1,0 +1,63 @@
+import { ANNOTATION } from "../../libs/contract/names.ts";
+import type { JobView } from "../../libs/contract/observation.ts";
+import type { Service } from "../../libs/runtime/lifecycle.ts";
+import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { SourceMessages } from "../../libs/streams/messages.ts";
+
+const TICK_MS = 500;
+
+/**
+ * L1: renews the broker's lease on the message of every live Job each third of ack_wait, spread over the interval, so that ten thousand Jobs
+ * are a steady trickle and not a burst. A monitor that is away for longer loses nothing: the message is delivered again and rule D5 sees its Job.
+ */
+export class LeaseKeeper implements Service {
+  readonly name = "lease-keeper";
+  readonly #liveJobs: () => Iterable<JobView>;
+  readonly #messages: Pick<SourceMessages, "renew">;
+  readonly #metrics: Metrics;
+  readonly #slices: number;
+  #tick = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly liveJobs: () => Iterable<JobView>;
+    readonly messages: Pick<SourceMessages, "renew">;
+    readonly ackWaitMs: number;
+    readonly metrics: Metrics;
+  }) {
+    this.#liveJobs = options.liveJobs;
+    this.#messages = options.messages;
+    this.#metrics = options.metrics;
+    this.#slices = Math.max(1, Math.floor(options.ackWaitMs / 3 / TICK_MS));
+  }
+
+  start(): Promise<void> {
+    this.#timer ??= setInterval(() => this.#renewSlice(), TICK_MS);
+    return Promise.resolve();
+  }
+
+  stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    return Promise.resolve();
+  }
+
+  #renewSlice(): void {
+    this.#tick = (this.#tick + 1) % this.#slices;
+    let live = 0;
+    let renewed = 0;
+    for (const job of this.#liveJobs()) {
+      live += 1;
+      if (sliceOf(job.uid, this.#slices) !== this.#tick) continue;
+      this.#messages.renew(job.annotations[ANNOTATION.ack] ?? "");
+      renewed += 1;
+    }
+    this.#metrics.liveJobs.set(live);
+    this.#metrics.leaseRenewals.inc(renewed);
+  }
+}
+
+/** A uid is random, so its digits spread evenly. */
+export function sliceOf(uid: string, slices: number): number {
+  return Number.parseInt(uid.replaceAll("-", "").slice(0, 8), 16) % slices;
+}

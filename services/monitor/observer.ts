@@ -1,0 +1,120 @@
+import type { V1Job, V1Pod } from "@kubernetes/client-node";
+import { type Instance, jobSelector } from "../../libs/contract/names.ts";
+import type { JobView, PodView } from "../../libs/contract/observation.ts";
+import type { KubeClient } from "../../libs/kube/client.ts";
+import { jobsPath } from "../../libs/kube/jobs-api.ts";
+import { jobView, podView } from "../../libs/kube/views.ts";
+import { type Change, Watch } from "../../libs/kube/watch.ts";
+import type { Service } from "../../libs/runtime/lifecycle.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+
+/** What is seen of one Job. `gone`: the object was removed; the view is its last. */
+export interface Sighting {
+  readonly job: JobView;
+  readonly pods: readonly PodView[];
+  readonly gone: boolean;
+}
+
+/**
+ * The Jobs and pods of this instance in every job namespace. The last status of each pod is kept after the pod is gone, until its Job is
+ * forgotten: pods vanish on suspend, on a deadline and by ttl, and their status is the evidence of the verdict (rule J1).
+ */
+export class Observer implements Service {
+  readonly name = "observer";
+  readonly #jobWatches: Watch<JobView>[];
+  readonly #podWatches: Watch<PodView>[];
+  readonly #onJob: (uid: string) => void;
+  readonly #pods = new Map<string, Map<string, PodView>>();
+  readonly #gone = new Map<string, JobView>();
+
+  constructor(options: {
+    readonly client: KubeClient;
+    readonly instance: Instance;
+    readonly namespaces: readonly string[];
+    readonly onJob: (uid: string) => void;
+    readonly log: Log;
+  }) {
+    const { client, log, namespaces } = options;
+    const selector = { labelSelector: jobSelector(options.instance) };
+    this.#onJob = options.onJob;
+    this.#jobWatches = namespaces.map(
+      (namespace) =>
+        new Watch<JobView>({
+          client,
+          log,
+          selector,
+          path: jobsPath(namespace),
+          project: (object) => jobView(object as V1Job),
+          onChange: (change) => this.#jobChanged(change),
+        }),
+    );
+    this.#podWatches = namespaces.map(
+      (namespace) =>
+        new Watch<PodView>({
+          client,
+          log,
+          selector,
+          path: `/api/v1/namespaces/${namespace}/pods`,
+          project: (object) => podView(object as V1Pod),
+          onChange: (change) => this.#podChanged(change),
+        }),
+    );
+  }
+
+  /** Resolves when everything that exists has been seen: pods first, so that no Job is judged without its evidence. */
+  async start(): Promise<void> {
+    await Promise.all(this.#podWatches.map((watch) => watch.start()));
+    await Promise.all(this.#jobWatches.map((watch) => watch.start()));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#jobWatches, ...this.#podWatches].map((watch) => watch.stop()));
+  }
+
+  /** Undefined while the observations follow the cluster; only then may absence be concluded from them. */
+  problem(): string | undefined {
+    return [...this.#jobWatches, ...this.#podWatches].map((watch) => watch.problem()).find((problem) => problem !== undefined);
+  }
+
+  sighting(uid: string): Sighting | undefined {
+    const gone = this.#gone.get(uid);
+    const job = gone ?? this.#find(uid);
+    return job === undefined ? undefined : { job, pods: [...(this.#pods.get(uid)?.values() ?? [])], gone: gone !== undefined };
+  }
+
+  *jobs(): IterableIterator<JobView> {
+    for (const watch of this.#jobWatches) yield* watch.values();
+  }
+
+  /** The Job's outcome is durable: its evidence is not needed any more. */
+  forget(uid: string): void {
+    this.#pods.delete(uid);
+    this.#gone.delete(uid);
+  }
+
+  #find(uid: string): JobView | undefined {
+    for (const watch of this.#jobWatches) {
+      const view = watch.get(uid);
+      if (view !== undefined) return view;
+    }
+    return undefined;
+  }
+
+  #jobChanged(change: Change<JobView>): void {
+    if (change.kind === "gone") this.#gone.set(change.last.uid, change.last);
+    this.#onJob(change.kind === "gone" ? change.last.uid : change.view.uid);
+  }
+
+  #podChanged(change: Change<PodView>): void {
+    const pod = change.kind === "gone" ? change.last : change.view;
+    if (pod.jobUid === "") return;
+    // A pod that outlived its forgotten Job is nobody's evidence.
+    if (change.kind === "gone" && this.sighting(pod.jobUid) === undefined) {
+      this.#pods.delete(pod.jobUid);
+      return;
+    }
+    const pods = this.#pods.get(pod.jobUid) ?? new Map<string, PodView>();
+    this.#pods.set(pod.jobUid, pods.set(pod.uid, pod));
+    this.#onJob(pod.jobUid);
+  }
+}

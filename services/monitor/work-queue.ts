@@ -1,0 +1,81 @@
+import { errorText } from "../../libs/contract/errors.ts";
+import { Backoff } from "../../libs/runtime/backoff.ts";
+import type { Service } from "../../libs/runtime/lifecycle.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+
+/**
+ * Keys to be looked at, each by one worker at a time. A key that is added while it is worked on is worked on once more afterwards, so the
+ * worker may always act on the newest state and no change is missed. A failed key comes back after a backoff of its own.
+ *
+ * Semantics of client-go's workqueue.
+ */
+export class WorkQueue implements Service {
+  readonly name = "work-queue";
+  readonly #handle: (key: string) => Promise<void>;
+  readonly #concurrency: number;
+  readonly #log: Log;
+  readonly #waiting = new Set<string>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #again = new Set<string>();
+  readonly #failures = new Map<string, Backoff>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  #open = false;
+
+  constructor(options: { readonly handle: (key: string) => Promise<void>; readonly concurrency: number; readonly log: Log }) {
+    this.#handle = options.handle;
+    this.#concurrency = options.concurrency;
+    this.#log = options.log;
+  }
+
+  start(): Promise<void> {
+    this.#open = true;
+    this.#fill();
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#open = false;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+    await Promise.all(this.#running.values());
+  }
+
+  add(key: string): void {
+    if (this.#running.has(key)) this.#again.add(key);
+    else this.#waiting.add(key);
+    this.#fill();
+  }
+
+  #fill(): void {
+    for (const key of this.#waiting) {
+      if (!this.#open || this.#running.size >= this.#concurrency) return;
+      this.#waiting.delete(key);
+      this.#running.set(key, this.#work(key));
+    }
+  }
+
+  async #work(key: string): Promise<void> {
+    try {
+      await this.#handle(key);
+      this.#failures.delete(key);
+    } catch (error) {
+      this.#log.warn("reconcile.failed", { key, problem: errorText(error), error });
+      this.#retryLater(key);
+    }
+    this.#running.delete(key);
+    if (this.#again.delete(key)) this.#waiting.add(key);
+    this.#fill();
+  }
+
+  #retryLater(key: string): void {
+    const backoff = this.#failures.get(key) ?? new Backoff({ initialMs: 250, maxMs: 30_000 });
+    this.#failures.set(key, backoff);
+    clearTimeout(this.#timers.get(key));
+    if (!this.#open) return;
+    const wake = (): void => {
+      this.#timers.delete(key);
+      this.add(key);
+    };
+    this.#timers.set(key, setTimeout(wake, backoff.nextMs()));
+  }
+}
