@@ -172,7 +172,7 @@ export class ClusterNode {
 
   /** undefined when Ready, else why not. */
   async #nodeReady(): Promise<string | undefined> {
-    const node = nodeSchema.parse(await this.#kubectl.json(["get", "node", nodeName, "--request-timeout=5s"]));
+    const node = nodeSchema.parse(await this.#kubectl.raw(`/api/v1/nodes/${nodeName}`));
     const ready = node.status.conditions?.find((condition) => condition.type === "Ready");
     return ready?.status === "True" ? undefined : (ready?.message ?? "no status yet");
   }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { ensureBinaries } from "./binaries.ts";
 import { ClusterError } from "./cluster-error.ts";
 import { ClusterNode } from "./cluster-node.ts";
@@ -142,8 +142,21 @@ export class LocalCluster {
   }
 
   async #startAfresh(node: ClusterNode): Promise<void> {
-    if (this.exists()) this.#progress(`${this.name}: cannot be revived. Starting afresh: what was in it is lost`);
+    const revived = this.exists();
+    if (revived)
+      this.#progress(
+        `${this.name}: cannot be revived. Starting afresh: what was in it is lost; its logs: ${this.#layout.formerLogDir}`,
+      );
+    const aside = `${this.#layout.lockFile}.log`;
+    if (revived && existsSync(this.logDir)) {
+      rmSync(aside, { recursive: true, force: true });
+      renameSync(this.logDir, aside);
+    }
     if (this.#remains.exist()) await this.#remains.remove();
+    if (existsSync(aside)) {
+      mkdirSync(this.logDir, { recursive: true, mode: 0o700 });
+      renameSync(aside, this.#layout.formerLogDir);
+    }
     await withElapsed({ label: `${this.name}: starting`, progress: this.#progress }, async () => node.start());
   }
 

@@ -8,7 +8,8 @@ import { Daemon } from "./daemon.ts";
 import { type ClusterLayout, network } from "./layout.ts";
 import { logTail } from "./log-tail.ts";
 
-const FIRST_PORT = 36_443;
+/** Below the ephemeral range, whose ports any outgoing connection may hold. */
+const FIRST_PORT = 26_443;
 const PORT_COUNT = 200;
 
 /** The port of the last start first, so a kubeconfig copied elsewhere keeps working; any free one of the range otherwise. */

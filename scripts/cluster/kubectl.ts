@@ -18,6 +18,11 @@ export class Kubectl {
     return JSON.parse(await this.run([...args, "--output=json"]));
   }
 
+  /** One request and no discovery before it, so an API server that is down is found out at once. */
+  async raw(path: string): Promise<unknown> {
+    return JSON.parse(await this.run(["get", "--raw", path, "--request-timeout=5s"]));
+  }
+
   /** Server-side, so a repeated apply of the same objects changes nothing. */
   async apply(objects: readonly object[]): Promise<void> {
     const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });

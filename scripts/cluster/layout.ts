@@ -116,6 +116,10 @@ export class ClusterLayout {
   get podLogDir(): string {
     return join(this.stateDir, "pod-log");
   }
+  /** The logs of the life before a start afresh: they say why it came to that. */
+  get formerLogDir(): string {
+    return join(this.logDir, "former");
+  }
   /** What the user's kubectl pointed at before this cluster came, for `down` to give back. */
   get previousContextFile(): string {
     return join(this.stateDir, "previous-context");
