@@ -14,6 +14,9 @@ import type {
 import { beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { dispatchConfig } from "../libs/contract/queue-config.ts";
+import { readEnv } from "../libs/runtime/env.ts";
+import { dispatcherEnv } from "../services/dispatcher/env.ts";
+import { monitorEnv } from "../services/monitor/env.ts";
 import { type Helm, helmCommand } from "./helm-command.ts";
 
 const CHART = fileURLToPath(new URL("../charts/millrace", import.meta.url));
@@ -268,23 +271,37 @@ describe("access", () => {
 describe("the services", () => {
   it("get their settings as plain variables", async () => {
     const all = documents(await template("x", "-n", "home", "--set", "jobs.extraNamespaces={home,more,more}"));
-    for (const service of ["dispatcher", "monitor"]) {
-      expect(environment(all, `x-millrace-${service}`)).toEqual({
-        MILLRACE_INSTANCE: "home.x",
-        POD_NAME: undefined,
-        POD_NAMESPACE: undefined,
-        CONFIG_MAP: "x-millrace-config",
-        JOBS_NAMESPACE: "home",
-        JOB_NAMESPACES: "home,more",
-        NATS_URL: "nats://x-millrace-nats.home.svc:4222",
-        STREAM_PREFIX: "",
-        STREAM_REPLICAS: "1",
-        HISTORY: "720h",
-        ACK_WAIT: "120s",
-        LOG_LEVEL: "info",
-        HTTP_SERVER_PORT: "8080",
-      });
-    }
+    const common = {
+      MILLRACE_INSTANCE: "home.x",
+      POD_NAME: undefined,
+      POD_NAMESPACE: undefined,
+      CONFIG_MAP: "x-millrace-config",
+      JOBS_NAMESPACE: "home",
+      JOB_NAMESPACES: "home,more",
+      NATS_URL: "nats://x-millrace-nats.home.svc:4222",
+      ACK_WAIT: "120s",
+      LOG_LEVEL: "info",
+      HTTP_SERVER_PORT: "8080",
+    };
+    expect(environment(all, "x-millrace-dispatcher")).toEqual(common);
+    expect(environment(all, "x-millrace-monitor")).toEqual({
+      ...common,
+      HISTORY: "720h",
+      STREAM_REPLICAS: "1",
+      STORE_SIZE: "8Gi",
+      SWEEP_INTERVAL: "30s",
+      UNKNOWN_QUEUE_AFTER: "10m",
+    });
+  });
+
+  it.each([
+    ["dispatcher", dispatcherEnv],
+    ["monitor", monitorEnv],
+  ] as const)("the %s knows every variable that it is given, and accepts the values", async (service, known) => {
+    const all = documents(await template("x", "-n", "home"));
+    const given = environment(all, `x-millrace-${service}`);
+    expect(Object.keys(known)).toEqual(expect.arrayContaining(Object.keys(given)));
+    expect(() => readEnv(known, { ...given, POD_NAME: "pod", POD_NAMESPACE: "home" })).not.toThrow();
   });
 
   it.each([

@@ -1,4 +1,6 @@
 import type { V1Affinity, V1LocalObjectReference, V1ResourceRequirements, V1Toleration } from "@kubernetes/client-node";
+import { z } from "zod";
+import { queueConfig, templateConfig } from "../libs/contract/queue-config.ts";
 import { block, int, type Leaf, oneOf, openSection, references, type Schema, section, type Tree, text } from "./helm/values.ts";
 
 const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
@@ -39,12 +41,17 @@ const serviceSection = (doc: string, replicasDoc: string) =>
     }),
   });
 
-// ── The schemas of one queue and of one template ────────────────────────────────────────────────────────────────────────────────
-// Open for now: the services check both with zod (libs/contract/queue-config.ts). To have Helm check them too, take from there
-//   z.toJSONSchema(queueConfig, { io: "input", target: "draft-7" })      and the same of templateConfig, both without `$schema`.
-const queueSchema = { type: "object", additionalProperties: true };
-const templateSchema = { type: "object", additionalProperties: true };
-// ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+/** What the services will accept, so that Helm refuses the rest before anything is installed. */
+function contractSchema(schema: z.ZodType): Schema {
+  const { $schema: _dialect, ...json } = z.toJSONSchema(schema, { io: "input", target: "draft-7" });
+  return withoutPropertyNames(json as Schema);
+}
+
+/** Helm's validator blames a random other value for a key that `propertyNames` refuses; the services check keys themselves. */
+function withoutPropertyNames(schema: Schema): Schema {
+  const text = JSON.stringify(schema, (key, value: unknown) => (key === "propertyNames" ? undefined : value));
+  return JSON.parse(text) as Schema;
+}
 
 /** Not `propertyNames`: Helm's validator then blames a random other value. */
 const namedBy = (pattern: string, schema: Schema): Schema => ({
@@ -79,15 +86,17 @@ export const values = {
     "The image of the dispatcher and the monitor.",
     imageFields("millrace/millrace", text("", "Tag of the image; empty = the chart's appVersion.", { pattern: `^(${TAG})?$` })),
   ),
-  logLevel: oneOf("info", "How much the services log.", ["trace", "debug", "info", "warn", "error", "fatal"]),
+  logLevel: oneOf("info", "How much the services log.", ["trace", "debug", "info", "warn", "error"]),
   history: duration(
     "720h",
     "How long events, dead letters, job records and logs are kept. Longer than the longest deadline and retry.",
   ),
   ackWait: duration("120s", "How long NATS waits for a sign of life of a message before it delivers it again."),
-  streamPrefix: text("", "Put before the names of all streams and buckets, for several instances on one NATS.", {
-    pattern: "^[A-Za-z0-9_-]{0,32}$",
-  }),
+  sweepInterval: duration(
+    "30s",
+    "How often the monitor compares its records with the cluster; what a watch missed is found by then.",
+  ),
+  unknownQueueAfter: duration("10m", "After how long a message that no queue takes goes to the DLQ."),
   jobs: section(
     "Where Millrace may create Jobs. It gets a Role in each of these namespaces and in no other; the namespaces must exist.",
     {
@@ -102,12 +111,12 @@ export const values = {
   queues: block(
     { default: { slots: 100 } },
     "Queues by name. A message to `jobs.<queue>.<type>` belongs to it; `slots` is how many of its Jobs live at once.",
-    namedBy("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", queueSchema),
+    namedBy("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", contractSchema(queueConfig)),
   ),
   templates: block(
     { hello },
     "Job templates by name. `params` is the JSON Schema of a message's params, put in as `$(params.name)`.",
-    namedBy(`^${DNS_LABEL}$`, templateSchema),
+    namedBy(`^${DNS_LABEL}$`, contractSchema(templateConfig)),
   ),
   dispatcher: serviceSection("The dispatcher makes Jobs of messages.", "Number of dispatchers; all of them work."),
   monitor: serviceSection("The monitor watches Jobs and settles their messages.", "Number of monitors."),

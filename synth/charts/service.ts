@@ -25,7 +25,7 @@ const HTTP_PORT = 8080;
 type ServiceName = "dispatcher" | "monitor";
 
 /** A service of the platform: an entry point of the one image, in its own Deployment, with its own account. */
-export function service(app: App, name: ServiceName, rights: Rights): void {
+export function service(app: App, name: ServiceName, rights: Rights, environment: Templated<V1EnvVar>[] = []): void {
   const chart = part(app, name);
   const values = v[name];
   access(chart, name, rights);
@@ -54,7 +54,7 @@ export function service(app: App, name: ServiceName, rights: Rights): void {
               image: imageOf({ ...v.image, tag: orElse(v.image.tag, appVersion) }),
               imagePullPolicy: v.image.pullPolicy,
               args: [name],
-              env: environment(),
+              env: [...commonEnvironment(), ...environment],
               ports: [{ name: "http", containerPort: HTTP_PORT }],
               startupProbe: probe("/healthz", { periodSeconds: 1, failureThreshold: 60 }),
               livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
@@ -74,7 +74,7 @@ export function service(app: App, name: ServiceName, rights: Rights): void {
   });
 }
 
-function environment(): Templated<V1EnvVar>[] {
+function commonEnvironment(): Templated<V1EnvVar>[] {
   return [
     { name: "MILLRACE_INSTANCE", value: release.instance },
     { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
@@ -83,9 +83,6 @@ function environment(): Templated<V1EnvVar>[] {
     { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
     { name: "JOB_NAMESPACES", value: jobNamespaces },
     { name: "NATS_URL", value: natsUrl(`${release.namespace}`) },
-    { name: "STREAM_PREFIX", value: v.streamPrefix },
-    { name: "STREAM_REPLICAS", value: "1" },
-    { name: "HISTORY", value: v.history },
     { name: "ACK_WAIT", value: v.ackWait },
     { name: "LOG_LEVEL", value: v.logLevel },
     { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
