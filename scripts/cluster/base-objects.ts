@@ -32,7 +32,7 @@ export class BaseObjects {
 
   /**
    * A volume whose claim is gone stays Released for ever, as nothing provisions here; without this, the eighth reinstall finds none.
-   * bound → released (claim deleted) → emptied and made anew → available.
+   * bound → released (claim deleted) → emptied and made anew → available. Happens at each `up`, also of a healthy cluster.
    */
   async recycleVolumes(): Promise<void> {
     const list = volumeListSchema.parse(await this.#kubectl.json(["get", "persistentvolumes"]));

@@ -74,9 +74,8 @@ export class ClusterNode {
     await Promise.all([new NodeNetwork({ layout: this.#layout }).create(), createPki(this.#layout)]);
     writeNodeConfig(this.#layout);
     await this.#startGroup(first);
-    await this.#gateway.start();
-    this.#writeKubeconfig();
     await Promise.all([this.#importBaseImages(), this.#awaitGroup(first)]);
+    await this.#openGateway();
     await this.#startGroup(second);
     await this.#objects.apply();
     await this.#startGroup(third);
@@ -86,38 +85,54 @@ export class ClusterNode {
 
   async health(): Promise<ComponentHealth[]> {
     const running = [...this.#components.values()].filter((component) => component.daemon.running() !== undefined);
-    const answers = await this.#ask(running, 0).catch((error: unknown) => String(error));
+    const asked = running.length === 0 ? Promise.resolve({}) : this.#ask(running, 0);
+    const answers: ProbeAnswers | string = await asked.catch((error: unknown) => String(error));
     const list = [...this.#components.values()].map(({ daemon }): ComponentHealth => {
       if (!running.some((component) => component.daemon === daemon)) return stopped(daemon);
       const answer = typeof answers === "string" ? answers : (answers[daemon.name] ?? "not asked");
       return { component: daemon.name, state: answer === "ok" ? "running" : "sick", detail: answer, logFile: daemon.logFile };
     });
-    return [...list, ...(await this.#gatewayHealth())];
+    const apiAnswers = list.some(({ component, state }) => component === "apiserver" && state === "running");
+    return [...list, ...(await this.#gatewayHealth(apiAnswers))];
   }
 
   async recycleVolumes(): Promise<void> {
     await this.#objects.recycleVolumes();
   }
 
-  /** Gateway and node are judged by one question through the one about the other. */
-  async #gatewayHealth(): Promise<ComponentHealth[]> {
+  /** Gateway and node are judged by one question, through the one about the other; with no API server behind it there is nothing to ask. */
+  async #gatewayHealth(apiAnswers: boolean): Promise<ComponentHealth[]> {
     const { daemon } = this.#gateway;
-    const nodeLog = this.#layout.logFile("kubelet");
-    if (daemon.running() === undefined)
-      return [stopped(daemon), { component: nodeName, state: "stopped", detail: "unreachable", logFile: nodeLog }];
+    const open: ComponentHealth = {
+      component: daemon.name,
+      state: "running",
+      detail: `127.0.0.1:${this.#gateway.port}`,
+      logFile: daemon.logFile,
+    };
+    const node = { component: nodeName, logFile: this.#layout.logFile("kubelet") };
+    const unreachable: ComponentHealth = { ...node, state: "stopped", detail: "unreachable" };
+    if (daemon.running() === undefined) return [stopped(daemon), unreachable];
+    if (!apiAnswers) return [open, unreachable];
     try {
-      const ready = await this.#nodeReady();
-      return [
-        { component: daemon.name, state: "running", detail: `127.0.0.1:${this.#gateway.port}`, logFile: daemon.logFile },
-        { component: nodeName, state: ready === undefined ? "running" : "sick", detail: ready ?? "Ready", logFile: nodeLog },
-      ];
+      const notReady = await this.#nodeNotReady();
+      return [open, { ...node, state: notReady === undefined ? "running" : "sick", detail: notReady ?? "Ready" }];
     } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error);
-      return [
-        { component: daemon.name, state: "sick", detail, logFile: daemon.logFile },
-        { component: nodeName, state: "stopped", detail: "unreachable", logFile: nodeLog },
-      ];
+      return [{ ...open, state: "sick", detail: error instanceof Error ? error.message : String(error) }, unreachable];
     }
+  }
+
+  /** Called when the API server answers inside: if it does not through a gateway that runs, the gateway is what is broken. */
+  async #openGateway(): Promise<void> {
+    await this.#gateway.start();
+    this.#writeKubeconfig();
+    const answers = await this.#kubectl.raw("/version").then(
+      () => true,
+      () => false,
+    );
+    if (answers) return;
+    await this.#gateway.daemon.stop();
+    await this.#gateway.start();
+    this.#writeKubeconfig();
   }
 
   /** A process that lives and does not answer is replaced; one that answers is left alone. */
@@ -155,7 +170,7 @@ export class ClusterNode {
     await poll(
       async () => {
         try {
-          last = (await this.#nodeReady()) ?? "Ready, but the namespace default has no service account yet";
+          last = (await this.#nodeNotReady()) ?? "Ready, but the namespace default has no service account yet";
           if (last.startsWith("Ready"))
             return await this.#kubectl.run(["get", "serviceaccount", "default", "--namespace=default"]);
         } catch (error) {
@@ -171,7 +186,7 @@ export class ClusterNode {
   }
 
   /** undefined when Ready, else why not. */
-  async #nodeReady(): Promise<string | undefined> {
+  async #nodeNotReady(): Promise<string | undefined> {
     const node = nodeSchema.parse(await this.#kubectl.raw(`/api/v1/nodes/${nodeName}`));
     const ready = node.status.conditions?.find((condition) => condition.type === "Ready");
     return ready?.status === "True" ? undefined : (ready?.message ?? "no status yet");

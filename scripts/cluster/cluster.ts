@@ -8,6 +8,7 @@ import { componentSpecs, type Programs } from "./control-plane.ts";
 import { withFileLock } from "./file-lock.ts";
 import { ImageStore } from "./image-store.ts";
 import { ClusterLayout, stateHome } from "./layout.ts";
+import { NodeNetwork } from "./node-network.ts";
 import { NodeRemains } from "./node-remains.ts";
 import { ensurePackages, requireRoot } from "./preflight.ts";
 import { withElapsed } from "./progress.ts";
@@ -123,8 +124,10 @@ export class LocalCluster {
     if (sameRecipe && health.every(({ state }) => state === "running")) return true;
     const failing = health.filter(({ state }) => state !== "running").map(({ component, state }) => `${component} ${state}`);
     this.#progress(`${this.name}: ${sameRecipe ? failing.join(", ") : "its programs or their flags have changed"}`);
-    const anyAlive = health.some(({ state }) => state !== "stopped");
-    if (sameRecipe && anyAlive && (await this.#rung("starting what is dead", async () => node.start()))) return true;
+    // Processes keep a deleted namespace to themselves: with that gone, or nobody alive, there is nothing to join.
+    const joinable =
+      health.some(({ state }) => state !== "stopped") && (await new NodeNetwork({ layout: this.#layout }).intact());
+    if (sameRecipe && joinable && (await this.#rung("starting what is dead", async () => node.start()))) return true;
     return this.#rung("restarting everything in place, its data stay", async () => {
       await this.#remains.clear();
       await node.start();

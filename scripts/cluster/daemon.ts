@@ -8,6 +8,14 @@ import { formatIdentity, identityOf, isAlive, type ProcessIdentity, parseIdentit
 const TERM_GRACE_MS = 2_000;
 const KILL_GRACE_MS = 5_000;
 
+export interface DaemonOptions {
+  readonly name: string;
+  readonly pidFile: string;
+  readonly logFile: string;
+  /** @default 2000 */
+  readonly termGraceMs?: number;
+}
+
 /**
  * One background process, remembered across our own processes by its pid file.
  * stopped → recorded (running) → stopped, by itself or by `stop`. Only the very process that was recorded is ever signalled.
@@ -17,10 +25,13 @@ export class Daemon {
   readonly pidFile: string;
   readonly logFile: string;
 
-  constructor(options: { readonly name: string; readonly pidFile: string; readonly logFile: string }) {
+  readonly #termGraceMs: number;
+
+  constructor(options: DaemonOptions) {
     this.name = options.name;
     this.pidFile = options.pidFile;
     this.logFile = options.logFile;
+    this.#termGraceMs = options.termGraceMs ?? TERM_GRACE_MS;
   }
 
   running(): ProcessIdentity | undefined {
@@ -45,7 +56,7 @@ export class Daemon {
     const identity = this.running();
     if (identity !== undefined) {
       signalProcess(identity.pid, "SIGTERM");
-      if (!(await this.#gone(identity, TERM_GRACE_MS))) {
+      if (!(await this.#gone(identity, this.#termGraceMs))) {
         signalProcess(identity.pid, "SIGKILL");
         if (!(await this.#gone(identity, KILL_GRACE_MS))) {
           throw new ClusterError(

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const cgroupMount = "/sys/fs/cgroup";
 const unifiedControllers = ["cpuset", "cpu", "io", "memory", "pids", "hugetlb"];
 
 /**
@@ -10,13 +9,16 @@ const unifiedControllers = ["cpuset", "cpu", "io", "memory", "pids", "hugetlb"];
  */
 export class NodeCgroup {
   readonly #name: string;
+  readonly #mount: string;
 
-  constructor(options: { readonly name: string }) {
+  /** `mount` defaults to /sys/fs/cgroup. */
+  constructor(options: { readonly name: string; readonly mount?: string }) {
     this.#name = options.name;
+    this.#mount = options.mount ?? "/sys/fs/cgroup";
   }
 
   create(): void {
-    if (existsSync(join(cgroupMount, "cgroup.controllers"))) this.#createUnified();
+    if (existsSync(join(this.#mount, "cgroup.controllers"))) this.#createUnified();
     else this.#createPerController();
   }
 
@@ -42,33 +44,33 @@ export class NodeCgroup {
   }
 
   #createUnified(): void {
-    const available = readLines(join(cgroupMount, "cgroup.controllers")).join(" ").split(" ");
+    const available = readLines(join(this.#mount, "cgroup.controllers")).join(" ").split(" ");
     const wanted = unifiedControllers.filter((controller) => available.includes(controller));
     const enable = wanted.map((controller) => `+${controller}`).join(" ");
-    const root = join(cgroupMount, this.#name);
-    writeFileSync(join(cgroupMount, "cgroup.subtree_control"), enable);
+    const root = join(this.#mount, this.#name);
+    writeFileSync(join(this.#mount, "cgroup.subtree_control"), enable);
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, "cgroup.subtree_control"), enable);
   }
 
   #createPerController(): void {
-    for (const controller of readdirSync(cgroupMount)) {
-      const mount = join(cgroupMount, controller);
+    for (const controller of readdirSync(this.#mount)) {
+      const mount = join(this.#mount, controller);
       // Only v1 hierarchies have a `tasks` file: skips the "unified" mount of hybrid machines.
       if (existsSync(join(mount, "tasks"))) mkdirSync(join(mount, this.#name), { recursive: true });
     }
     // A new cpuset is empty, and no process can enter an empty one.
     for (const file of ["cpuset.cpus", "cpuset.mems"]) {
-      const source = join(cgroupMount, "cpuset", file);
-      if (existsSync(source)) writeFileSync(join(cgroupMount, "cpuset", this.#name, file), readFileSync(source));
+      const source = join(this.#mount, "cpuset", file);
+      if (existsSync(source)) writeFileSync(join(this.#mount, "cpuset", this.#name, file), readFileSync(source));
     }
   }
 
   #roots(): string[] {
-    const perController = existsSync(cgroupMount)
-      ? readdirSync(cgroupMount).map((entry) => join(cgroupMount, entry, this.#name))
+    const perController = existsSync(this.#mount)
+      ? readdirSync(this.#mount).map((entry) => join(this.#mount, entry, this.#name))
       : [];
-    return [join(cgroupMount, this.#name), ...perController].filter((folder) => existsSync(join(folder, "cgroup.procs")));
+    return [join(this.#mount, this.#name), ...perController].filter((folder) => existsSync(join(folder, "cgroup.procs")));
   }
 
   /** Parents before children. */
