@@ -1,0 +1,60 @@
+import { randomUUID } from "node:crypto";
+import { jetstream } from "@nats-io/jetstream";
+import { headers } from "@nats-io/transport-node";
+import { MillraceError } from "../../libs/contract/errors.ts";
+import { openBody } from "../../libs/contract/message.ts";
+import { MSG_ID_HEADER } from "../../libs/contract/message-identity.ts";
+import { jobHash } from "../../libs/contract/names.ts";
+import { parseJobSubject } from "../../libs/contract/subjects.ts";
+import { type Outcome, OutcomeWatch, type SeenEvent } from "./outcome.ts";
+import type { Session } from "./session.ts";
+
+export interface PublishOptions {
+  readonly session: Session;
+  readonly subject: string;
+  readonly body: Uint8Array;
+  /** The id of a body that names none; a random one by default. */
+  readonly id: string | undefined;
+}
+
+export interface Published {
+  readonly id: string;
+  readonly queue: string;
+  readonly hash: string | undefined;
+  publish(): Promise<string>;
+}
+
+/** A message ready to be stored. A body that Millrace will refuse is published all the same: the refusal is the answer. */
+export function prepare(options: PublishOptions): Published {
+  const { session, subject, body } = options;
+  const target = parseJobSubject(subject);
+  if (target === undefined || target.type === "") {
+    throw new MillraceError(
+      "SUBJECT_INVALID",
+      `${subject} is not a job subject; publish to jobs.<queue>.<type>, for example jobs.default.hello`,
+    );
+  }
+  const opened = openBody(body);
+  const named = opened.kind === "ok" ? opened.value.id : undefined;
+  const id = named ?? options.id ?? randomUUID();
+  return {
+    id,
+    queue: target.queue,
+    hash: opened.kind === "ok" ? jobHash(session.instance, target.queue, id) : undefined,
+    async publish() {
+      const head = headers();
+      // No broker-side de-duplication when the body names the id: a second publish is answered by the job's record, not swallowed.
+      if (named === undefined) head.set(MSG_ID_HEADER, id);
+      const ack = await jetstream(session.connection).publish(subject, body, { headers: head });
+      return `${ack.stream}-${ack.seq}-`;
+    },
+  };
+}
+
+export async function publishAndWait(
+  published: Published,
+  options: { readonly session: Session; readonly timeoutMs: number; readonly onEvent: (event: SeenEvent) => void },
+): Promise<Outcome> {
+  const watch = new OutcomeWatch({ session: options.session, queue: published.queue, hash: published.hash });
+  return watch.follow(() => published.publish(), AbortSignal.timeout(options.timeoutMs), options.onEvent);
+}

@@ -1,0 +1,66 @@
+import { jetstreamManager } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { MillraceError } from "../../libs/contract/errors.ts";
+import type { Instance } from "../../libs/contract/names.ts";
+import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
+import { readEnv } from "../../libs/runtime/env.ts";
+import { connectNats, natsEnv } from "../../libs/streams/connection.ts";
+import { isMissing } from "../../libs/streams/errors.ts";
+import { openTunnel } from "./port-forward.ts";
+
+/** Where the installation is: by default the chart's release in the current kube context. */
+export interface Target {
+  readonly server: string | undefined;
+  readonly kubeconfig: string | undefined;
+  readonly context: string | undefined;
+  readonly namespace: string;
+  readonly release: string;
+}
+
+/** A connection to an installation, and what it says of itself. */
+export interface Session extends AsyncDisposable {
+  readonly connection: NatsConnection;
+  readonly instance: Instance;
+  readonly queues: readonly string[];
+}
+
+/** With `--server` or `NATS_URL` straight to NATS, else through a port-forward; credentials come from the same variables as a service's. */
+export async function openSession(target: Target): Promise<Session> {
+  await using cleanup = new AsyncDisposableStack();
+  const direct = target.server ?? process.env["NATS_URL"];
+  let url = direct;
+  if (url === undefined) {
+    const tunnel = cleanup.use(await openTunnel({ ...target, service: `${fullName(target.release)}-nats`, port: 4222 }));
+    url = `nats://127.0.0.1:${tunnel.port}`;
+  }
+  const settings = { ...readEnv(natsEnv, process.env), NATS_URL: url };
+  const connection = await connectNats({ settings, name: "millrace-cli" });
+  cleanup.defer(() => connection.close());
+  const manager = await jetstreamManager(connection);
+  const instance = await instanceOf(manager);
+  const queues: string[] = [];
+  for await (const consumer of manager.consumers.list(STREAM.jobs)) queues.push(queueOfConsumer(consumer.name) ?? "");
+  const owned = cleanup.move();
+  return {
+    connection,
+    instance,
+    queues: queues.filter((queue) => queue !== ""),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function instanceOf(manager: Awaited<ReturnType<typeof jetstreamManager>>): Promise<Instance> {
+  try {
+    const info = await manager.streams.info(STREAM.jobs);
+    const instance = info.config.metadata?.["millrace.dev/instance"];
+    if (instance !== undefined) return instance;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  throw new MillraceError("NOT_INSTALLED", `this NATS has no stream ${STREAM.jobs} of Millrace; is the monitor running?`);
+}
+
+/** The chart's fullname rule. */
+function fullName(release: string): string {
+  return release.includes("millrace") ? release : `${release}-millrace`;
+}
