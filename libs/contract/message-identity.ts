@@ -1,5 +1,5 @@
 import type { OpenedBody, Outcome } from "./message.ts";
-import { accepted, MESSAGE_LIMITS, rejected } from "./message.ts";
+import { accepted, ID_PROBLEM, messageIdText, rejected } from "./message.ts";
 import type { MessageSource } from "./source.ts";
 import { sourceKey } from "./source.ts";
 
@@ -10,7 +10,5 @@ export const MSG_ID_HEADER = "Nats-Msg-Id";
 export function messageId(opened: OpenedBody, msgIdHeader: string, source: MessageSource): Outcome<string> {
   if (opened.id !== undefined) return accepted(opened.id);
   if (msgIdHeader === "") return accepted(sourceKey(source));
-  return msgIdHeader.length <= MESSAGE_LIMITS.idLength
-    ? accepted(msgIdHeader)
-    : rejected("ID_INVALID", MSG_ID_HEADER, `must have 1 to ${MESSAGE_LIMITS.idLength} characters`);
+  return messageIdText.safeParse(msgIdHeader).success ? accepted(msgIdHeader) : rejected("ID_INVALID", MSG_ID_HEADER, ID_PROBLEM);
 }

@@ -94,18 +94,26 @@ const rawJob = z
     path: ["envFrom"],
   });
 
-const id = z.string().min(1).max(MESSAGE_LIMITS.idLength);
+const PATH_LENGTH = 300;
+
+/** It becomes an environment variable and is hashed as UTF-8, where every lone surrogate looks the same. */
+export const messageIdText = z
+  .string()
+  .min(1)
+  .max(MESSAGE_LIMITS.idLength)
+  .refine((text) => text.isWellFormed() && !text.includes("\0"));
+export const ID_PROBLEM = `must be a string of 1 to ${MESSAGE_LIMITS.idLength} characters, without NUL and lone surrogates`;
 const service = z.string().max(253);
 const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2048) });
 
 export const rawMessage = z.strictObject({
-  id: id.optional(),
+  id: messageIdText.optional(),
   service: service.optional(),
   job: rawJob,
   webhook: webhook.optional(),
 });
 export const templateMessage = z.strictObject({
-  id: id.optional(),
+  id: messageIdText.optional(),
   template: z.string().min(1).max(63),
   params: z.record(z.string().max(256), z.json()).optional(),
   webhook: webhook.optional(),
@@ -130,8 +138,8 @@ export function openBody(body: Uint8Array, bodyLimitBytes: number = MESSAGE_LIMI
   if (json.kind === "invalid") return rejected("BODY_INVALID", "", json.problem);
   const object = z.record(z.string(), z.unknown()).safeParse(json.value);
   if (!object.success) return rejected("BODY_INVALID", "", "the body must be a JSON object");
-  const named = id.optional().safeParse(object.data["id"]);
-  if (!named.success) return rejected("ID_INVALID", "id", `must be a string of 1 to ${MESSAGE_LIMITS.idLength} characters`);
+  const named = messageIdText.optional().safeParse(object.data["id"]);
+  if (!named.success) return rejected("ID_INVALID", "id", ID_PROBLEM);
   return accepted({ id: named.data, value: object.data });
 }
 
@@ -154,11 +162,12 @@ function specInvalid(error: z.ZodError): Rejected {
   return rejected("JOB_SPEC_INVALID", pathText(path), reason);
 }
 
+/** Keys of the producer's are part of it, so it is cut: it must fit into a header (rule N5). */
 export function pathText(path: readonly PropertyKey[]): string {
   let text = "";
   for (const step of path) {
     const name = String(step).slice(0, 64);
     text += typeof step === "number" ? `[${name}]` : text === "" ? name : `.${name}`;
   }
-  return text;
+  return text.slice(0, PATH_LENGTH);
 }

@@ -22,6 +22,8 @@ export const ANNOTATION = {
   ack: "millrace.dev/ack",
   type: "millrace.dev/type",
   keepSeconds: "millrace.dev/keep-seconds",
+  /** Set with the ttl, after everything else of settling (rule S5). */
+  settled: "millrace.dev/settled",
   traceparent: "millrace.dev/traceparent",
 } as const;
 

@@ -11,7 +11,6 @@ export interface JobView {
   readonly createdAt: string;
   readonly completedAt?: string;
   readonly failed?: { readonly at: string; readonly reason: string; readonly message: string };
-  readonly ttlSeconds?: number;
   readonly deleting: boolean;
 }
 

@@ -46,7 +46,7 @@ export function authorise(job: RawMessage["job"], queue: QueueConfig, queueNames
   }
   for (const side of ["limits", "requests"] as const) {
     for (const [resource, amount] of Object.entries(job.resources?.[side] ?? {})) {
-      const ceiling = policy.ceiling[resource];
+      const ceiling = Object.hasOwn(policy.ceiling, resource) ? policy.ceiling[resource] : undefined;
       if (ceiling === undefined) return denied(`job.resources.${side}.${resource}`, "is not in the queue's policy.ceiling");
       if ((parseQuantity(amount) ?? Number.POSITIVE_INFINITY) > (parseQuantity(ceiling) ?? 0)) {
         return denied(`job.resources.${side}.${resource}`, `is above the queue's ceiling of ${ceiling}`);

@@ -45,6 +45,7 @@ export const queueConfig = z
     imagePullSecrets: z.array(z.string()).default([]),
   })
   .superRefine((queue, context) => {
+    if (queue.deadline === 0) context.addIssue({ code: "custom", path: ["deadline"], message: "must be longer than 0s" });
     if (queue.deadline > queue.deadlineMax) {
       context.addIssue({ code: "custom", path: ["deadline"], message: "is longer than deadlineMax, so no message could run" });
     }

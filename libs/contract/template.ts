@@ -1,6 +1,6 @@
 import { Ajv, type ValidateFunction } from "ajv";
 import type { Outcome } from "./message.ts";
-import { accepted, rejected } from "./message.ts";
+import { accepted, pathText, rejected } from "./message.ts";
 import type { TemplateConfig } from "./queue-config.ts";
 
 export type Params = Readonly<Record<string, unknown>>;
@@ -19,7 +19,7 @@ export function literal(text: string): string {
 export function substitute(text: string, params: Params): string {
   return text.replace(REFERENCE, (match, name: string | undefined) => {
     if (name === undefined) return match;
-    const value = params[name];
+    const value = Object.hasOwn(params, name) ? params[name] : undefined;
     if (value === undefined) return "";
     return literal(typeof value === "string" ? value : JSON.stringify(value));
   });
@@ -44,8 +44,14 @@ export class ParamsSchema {
     const params = structuredClone(given) as Record<string, unknown>;
     if (this.#validate(params)) return accepted(params);
     const error = this.#validate.errors?.[0];
-    const extra = error?.keyword === "additionalProperties" ? `.${String(error.params["additionalProperty"]).slice(0, 64)}` : "";
-    const path = `params${(error?.instancePath ?? "").replaceAll("/", ".")}${extra}`;
+    const extra = error?.keyword === "additionalProperties" ? [String(error.params["additionalProperty"])] : [];
+    const path = pathText(["params", ...pointerSteps(error?.instancePath ?? ""), ...extra]);
     return rejected("PARAMS_INVALID", path, error?.message ?? "does not match the template's schema");
   }
+}
+
+/** A JSON Pointer (RFC 6901) as steps; a number is the index of an array or looks like one. */
+function pointerSteps(pointer: string): (string | number)[] {
+  const steps = pointer.split("/").slice(1);
+  return steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step.replaceAll("~1", "/").replaceAll("~0", "~")));
 }

@@ -1,6 +1,7 @@
 import type { V1Job, V1Pod, V1PodList } from "@kubernetes/client-node";
+import { ANNOTATION } from "../contract/names.ts";
 import type { KubeClient } from "./client.ts";
-import { isNotFound } from "./errors.ts";
+import { isKubeApiError, isNotFound } from "./errors.ts";
 
 /** The few calls on Jobs and pods that the engine makes. */
 export class JobsApi {
@@ -33,12 +34,15 @@ export class JobsApi {
     return list.items;
   }
 
-  /** Guarded by uid: a Job made anew under the same name is left alone (invariant I5). False when that Job is gone. */
+  /**
+   * S5: marks the Job as settled and lets it expire. The ttl alone would be no mark: admission policies give one to every new Job.
+   * Guarded by uid: a Job made anew under the same name is left alone (invariant I5). False when that Job is gone.
+   */
   async setTtl(namespace: string, name: string, uid: string, ttlSeconds: number): Promise<boolean> {
     return this.#unlessGone({
       method: "PATCH",
       path: `${jobsPath(namespace)}/${name}`,
-      body: { metadata: { uid }, spec: { ttlSecondsAfterFinished: ttlSeconds } },
+      body: { metadata: { uid, annotations: { [ANNOTATION.settled]: "true" } }, spec: { ttlSecondsAfterFinished: ttlSeconds } },
     });
   }
 
@@ -70,7 +74,10 @@ export function jobsPath(namespace: string): string {
   return `/apis/batch/v1/namespaces/${namespace}/jobs`;
 }
 
-/** A uid precondition that failed is a 409 Conflict: the object of that name is another one. */
+/**
+ * The object of that name is another one. A DELETE's precondition says so with 409 Conflict; a PATCH that names another uid tries to change
+ * an immutable field (apimachinery `ValidateObjectMetaUpdate`), which is 422 Invalid.
+ */
 function isOtherUid(error: unknown): boolean {
-  return typeof error === "object" && error !== null && "status" in error && error.status === 409;
+  return isKubeApiError(error) && (error.status === 409 || (error.status === 422 && error.message.includes("metadata.uid")));
 }

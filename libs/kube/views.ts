@@ -1,9 +1,12 @@
 import type { V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import type { ContainerView, JobView, PodView } from "../contract/observation.ts";
 
-/** On the wire times are RFC 3339 text; the generated types call them Date, which they only are after the generated client parsed them. */
-function time(value: Date | string | undefined): string | undefined {
-  return value === undefined ? undefined : typeof value === "string" ? value : value.toISOString();
+/**
+ * On the wire times are RFC 3339 text; the generated types call them Date, which they only are after the generated client parsed them.
+ * An unset `metav1.Time` comes as null: the kubelet writes such times for a container whose end it did not see (`ContainerStatusUnknown`).
+ */
+function time(value: Date | string | null | undefined): string | undefined {
+  return value instanceof Date ? value.toISOString() : (value ?? undefined);
 }
 
 function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
@@ -22,7 +25,6 @@ export function jobView(job: V1Job): JobView {
     annotations: job.metadata?.annotations ?? {},
     createdAt: time(job.metadata?.creationTimestamp) ?? "",
     deleting: job.metadata?.deletionTimestamp !== undefined,
-    ...optional("ttlSeconds", job.spec?.ttlSecondsAfterFinished),
     ...(complete === undefined ? {} : { completedAt: time(job.status?.completionTime ?? complete.lastTransitionTime) ?? "" }),
     ...(failed === undefined
       ? {}
@@ -40,7 +42,8 @@ export function podView(pod: V1Pod): PodView {
     phase: pod.status?.phase ?? "",
     reason: pod.status?.reason ?? "",
     createdAt: time(pod.metadata?.creationTimestamp) ?? "",
-    containers: (pod.status?.containerStatuses ?? []).map(containerView),
+    // An init container that fails is how the attempt ended, too; the main container, which never started, comes first.
+    containers: [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].map(containerView),
     ...optional("node", pod.spec?.nodeName),
     ...optional("disruption", disruption?.reason),
   };

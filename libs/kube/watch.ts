@@ -95,7 +95,6 @@ export class Watch<View extends { readonly uid: string }> {
     while (!signal.aborted) {
       try {
         if (this.#resourceVersion === undefined) await this.#list();
-        this.#problem = undefined;
         this.#synced.resolve();
         await this.#watch();
         await pause(this.#backoff.nextMs(), signal);
@@ -130,6 +129,7 @@ export class Watch<View extends { readonly uid: string }> {
     for (const [uid, last] of this.#store) if (!seen.has(uid)) this.#remove(uid, last);
     for (const view of seen.values()) this.#put(view);
     this.#resourceVersion = resourceVersion;
+    this.#problem = undefined;
   }
 
   async #watch(): Promise<void> {
@@ -150,6 +150,7 @@ export class Watch<View extends { readonly uid: string }> {
         },
         signal,
       });
+      this.#problem = undefined;
       for await (const line of lines(body)) {
         this.#backoff.reset();
         clearTimeout(watchdog);

@@ -23,6 +23,7 @@ export const dispatchEnv = {
     .string()
     .min(1)
     .transform((text) => [...new Set(text.split(",").map((name) => name.trim()))].filter((name) => name !== ""))
+    .refine((names) => names.length > 0, "must name at least one namespace")
     .describe("Every namespace in which Jobs may be created, comma-separated"),
   ACK_WAIT: durationMs.prefault("120s").describe("After how long without a lease renewal the broker delivers a message again"),
 } as const;

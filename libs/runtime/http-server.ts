@@ -42,6 +42,8 @@ export class HttpServer implements Service {
     if (!this.#server.listening) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
+    // A connection on which nothing was asked (a TCP probe, a browser's spare one) counts as active and would hold the stop for a minute.
+    this.#server.closeAllConnections();
     await promise;
   }
 

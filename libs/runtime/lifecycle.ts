@@ -33,6 +33,8 @@ export class Lifecycle {
 
   async start(): Promise<void> {
     for (const service of this.#services) {
+      // Whatever started after `stop` had gone by would never be stopped.
+      if (this.#stopping !== undefined) throw new MillraceError("START_CANCELLED", `stopped before ${service.name} was started`);
       this.#started.push(service);
       try {
         await service.start();
@@ -51,21 +53,24 @@ export class Lifecycle {
 
   async #stopAll(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#stopTimeoutMs);
+    const problems: unknown[] = [];
+    // One that fails does not keep the others from being stopped; the first problem is the cause of the rest.
     for (const service of this.#started.reverse()) {
-      await withDeadline(service.stop(), deadline, service.name);
+      await withDeadline(service, deadline).catch((problem: unknown) => problems.push(problem));
     }
     this.#started = [];
+    if (problems.length > 0) throw problems[0];
   }
 }
 
-async function withDeadline(work: Promise<void>, deadline: AbortSignal, name: string): Promise<void> {
+async function withDeadline(service: Service, deadline: AbortSignal): Promise<void> {
   const { promise: overrun, reject } = Promise.withResolvers<never>();
   const expire = (): void =>
-    reject(new MillraceError("STOP_TIMEOUT", `${name} did not stop in time; work in flight was cut off`));
+    reject(new MillraceError("STOP_TIMEOUT", `${service.name} did not stop in time; work in flight was cut off`));
   if (deadline.aborted) expire();
   deadline.addEventListener("abort", expire, { once: true });
   try {
-    await Promise.race([work, overrun]);
+    await Promise.race([service.stop(), overrun]);
   } finally {
     deadline.removeEventListener("abort", expire);
   }

@@ -23,6 +23,8 @@ export type SwapOutcome = { readonly kind: "won"; readonly revision: number } | 
 /** D2: above this a direct multi-get may leave keys out without an error. */
 const MULTI_GET_KEYS = 128;
 
+const MULTI_GET_MS = 10_000;
+
 const DELETE_MARKER_HEADER = "KV-Operation";
 
 /** The records of jobs: KV bucket `millrace_jobs`. Written only by compare-and-swap. */
@@ -67,17 +69,32 @@ export class RecordStore {
       if (record !== undefined) found.set(only, record);
       return;
     }
-    let pending = 0;
-    const answers = await this.#manager.direct.getLastMessagesFor(this.#stream, {
-      multi_last: hashes.map((hash) => bucketSubject(BUCKET.records, hash)),
-    });
-    for await (const stored of answers) {
-      pending = stored.pending;
+    const answers = await this.#lastOf(hashes);
+    for (const stored of answers) {
       const parsed = parse(stored);
       if (parsed !== undefined) found.set(parsed.record.hash, parsed);
     }
     // The answer was cut short by its size: what is missing is not known to be absent.
-    if (pending > 0) await Promise.all(hashes.filter((hash) => !found.has(hash)).map((hash) => this.#readInto(found, [hash])));
+    if ((answers.at(-1)?.pending ?? 0) > 0)
+      await Promise.all(hashes.filter((hash) => !found.has(hash)).map((hash) => this.#readInto(found, [hash])));
+  }
+
+  async #lastOf(hashes: readonly string[]): Promise<StoredMsg[]> {
+    const stored: StoredMsg[] = [];
+    const { promise: complete, resolve, reject } = Promise.withResolvers<void>();
+    const answers = await this.#manager.direct.getLastMessagesFor(this.#stream, {
+      multi_last: hashes.map((hash) => bucketSubject(BUCKET.records, hash)),
+      // Iterated over instead, the client (3.4.0) would leave one subscription behind for each read.
+      callback: (done, message) => {
+        if (done === null) stored.push(message);
+        else if (done.err === undefined) resolve();
+        else reject(done.err);
+      },
+    });
+    // The client waits only for the first message; a broker that dies in the middle of its answer must not hold the batch for ever.
+    const timer = setTimeout(() => answers.stop(new Error("the broker's answer stayed incomplete")), MULTI_GET_MS);
+    await complete.finally(() => clearTimeout(timer));
+    return stored;
   }
 
   /** Writes `record` if the key is still at `revision`; 0 means that it must not exist. */

@@ -67,8 +67,9 @@ export class Settler {
     }
   }
 
-  /** S2–S4 of a terminal record. */
+  /** S2–S4 of a terminal record. The message of any other stays where it is (invariant I3). */
   async finish(record: JobRecord, ackSubject: string | undefined, message?: KeptMessage): Promise<void> {
+    if (!isTerminal(record.state)) return;
     await this.repeatEffects(record, message);
     await this.#messages.remove(record.source, ackSubject);
   }

@@ -27,7 +27,9 @@ export class Admission {
       return allowed.kind === "rejected" ? allowed : { kind: "ok", value: renderRaw({ message, queue }) };
     }
     const config = this.#config();
-    const template = config.templates[message.template];
+    // The name comes from outside: `constructor` names no template, though every object has one.
+    const known = Object.hasOwn(config.templates, message.template);
+    const template = known ? config.templates[message.template] : undefined;
     const schema = config.params[message.template];
     if (template === undefined || schema === undefined) {
       return rejected("TEMPLATE_UNKNOWN", "template", "names no template of this installation");

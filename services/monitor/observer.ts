@@ -101,8 +101,11 @@ export class Observer implements Service {
   }
 
   #jobChanged(change: Change<JobView>): void {
-    if (change.kind === "gone") this.#gone.set(change.last.uid, change.last);
-    this.#onJob(change.kind === "gone" ? change.last.uid : change.view.uid);
+    const job = change.kind === "gone" ? change.last : change.view;
+    // Gone means out of the selector's sight: a label that is put back brings the same Job back.
+    if (change.kind === "gone") this.#gone.set(job.uid, job);
+    else this.#gone.delete(job.uid);
+    this.#onJob(job.uid);
   }
 
   #podChanged(change: Change<PodView>): void {

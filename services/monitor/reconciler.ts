@@ -1,5 +1,6 @@
 import { assertNever, MillraceError } from "../../libs/contract/errors.ts";
 import { firstSightRule } from "../../libs/contract/first-sight.ts";
+import { ANNOTATION } from "../../libs/contract/names.ts";
 import type { JobView, PodView } from "../../libs/contract/observation.ts";
 import { mainContainer } from "../../libs/contract/observation.ts";
 import { currentAttempt, type JobRecord, type JobReference } from "../../libs/contract/record.ts";
@@ -49,8 +50,7 @@ export class Reconciler {
   async reconcile(uid: string): Promise<void> {
     const sighting = this.#options.observer.sighting(uid);
     if (sighting === undefined) return;
-    // The ttl is set after everything else (rule S5): with it the Job is settled.
-    if (this.#done.has(uid) || sighting.job.ttlSeconds !== undefined) return this.#finished(sighting);
+    if (this.#done.has(uid) || isSettled(sighting.job)) return this.#finished(sighting);
     const identity = jobIdentity(sighting.job);
     if (identity === undefined) {
       this.#options.log.warn("job.without-identity", { namespace: sighting.job.namespace, job: sighting.job.name, uid });
@@ -200,7 +200,7 @@ export class Reconciler {
 
   async #setTtl(sighting: Sighting, identity: JobIdentity, outcome: "succeeded" | "failed"): Promise<void> {
     const { job, gone } = sighting;
-    if (gone || job.ttlSeconds !== undefined) return;
+    if (gone || isSettled(job)) return;
     const keep = this.#options.config().queues[identity.queue]?.keep ?? KEEP_UNCONFIGURED;
     const seconds = identity.keepSeconds ?? Math.ceil(keep[outcome] / 1000);
     await this.#options.jobs.setTtl(job.namespace, job.name, job.uid, Math.max(seconds, KEEP_AT_LEAST_SECONDS));
@@ -217,6 +217,10 @@ export class Reconciler {
 
 function isOver({ job, gone }: { readonly job: JobView; readonly gone: boolean }): boolean {
   return gone || job.completedAt !== undefined || job.failed !== undefined;
+}
+
+function isSettled(job: JobView): boolean {
+  return job.annotations[ANNOTATION.settled] !== undefined;
 }
 
 function deleted(): Ended {

@@ -50,7 +50,11 @@ export class WorkQueue implements Service {
     for (const key of this.#waiting) {
       if (!this.#open || this.#running.size >= this.#concurrency) return;
       this.#waiting.delete(key);
-      this.#running.set(key, this.#work(key));
+      // The work begins in a later turn: a handler that adds its own key must already be seen as running.
+      this.#running.set(
+        key,
+        Promise.resolve().then(() => this.#work(key)),
+      );
     }
   }
 

@@ -1,0 +1,25 @@
+/** The message of seed 001's README, as its producers publish it. */
+export const seedMessage = {
+  id: "31a89a91-43d8-4786-a195-9b25cec28a44",
+  service: "example",
+  job: {
+    prefixName: "my-job",
+    namespace: "default",
+    image: "busybox:latest",
+    command: ["/bin/sh", "-c", "echo Hello World"],
+    args: [],
+    serviceAccount: "default",
+    ttlSecondsAfterFinished: 60,
+    backoffLimit: 0,
+    activeDeadlineSeconds: 600,
+    gpuEnable: false,
+    gpuNumber: 1,
+    env: [{ name: "ENV_VAR", value: "value" }],
+    envRef: [{ name: "configmap-name", type: "configmap" }],
+    resources: { limits: { cpu: "1", memory: "512Mi" }, requests: { cpu: "500m", memory: "256Mi" } },
+    nodeSelector: { matchKey: "kubernetes.io/hostname", matchValue: "k8s-node-1" },
+    toleration: { key: "key", value: "value" },
+    volume: { mountPath: "/workdir", pvc: "persistent-volume-claim" },
+  },
+  webhook: { url: "http://webhook.example.com/callback" },
+} as const;

@@ -1,0 +1,62 @@
+import { randomUUID } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ANNOTATION } from "../../libs/contract/names.ts";
+import { jobViewOf } from "../../libs/contract/testing/records.ts";
+import { Metrics } from "../../libs/runtime/metrics.ts";
+import { LeaseKeeper, sliceOf } from "./lease-keeper.ts";
+import { isRouted } from "./unrouted-messages.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+describe("L1: the lease of every live Job", () => {
+  const jobs = Array.from({ length: 2_000 }, (_, index) =>
+    jobViewOf({ uid: randomUUID(), annotations: { [ANNOTATION.ack]: `ack-${index}` } }),
+  );
+
+  it.each([120_000, 30_000, 1_000])(
+    "is renewed exactly once in each third of an ack_wait of %d ms, spread over it",
+    async (ackWaitMs) => {
+      const renewed: string[] = [];
+      const keeper = new LeaseKeeper({
+        liveJobs: () => jobs,
+        messages: { renew: (ack) => void renewed.push(ack) },
+        ackWaitMs,
+        metrics: new Metrics("test"),
+      });
+      await keeper.start();
+      await keeper.start();
+      const ticks = Math.max(1, Math.floor(ackWaitMs / 3 / 500));
+      let largest = 0;
+      for (let round = 0; round < 2; round += 1) {
+        renewed.length = 0;
+        for (let tick = 0; tick < ticks; tick += 1) {
+          const before = renewed.length;
+          vi.advanceTimersByTime(500);
+          largest = Math.max(largest, renewed.length - before);
+        }
+        expect(renewed.toSorted()).toEqual(jobs.map(({ annotations }) => annotations[ANNOTATION.ack]).toSorted());
+      }
+      if (ticks > 1) expect(largest).toBeLessThan(jobs.length / 2);
+      await keeper.stop();
+      expect(vi.getTimerCount()).toBe(0);
+    },
+  );
+
+  it("a uid always has one slice", () => {
+    for (const { uid } of jobs) expect(Number.isInteger(sliceOf(uid, 80)) && sliceOf(uid, 80) < 80).toBe(true);
+  });
+});
+
+describe("Sweeps: whether a subject reaches somebody", () => {
+  const filters = new Set(["jobs.default.>"]);
+  it.each([
+    ["jobs.default.hello", true],
+    ["jobs.default.image.resize", true],
+    ["jobs.default", false],
+    ["jobs.other.hello", false],
+    ["jobs.Default.hello", false],
+  ])("%s: %s", (subject, routed) => {
+    expect(isRouted(subject, filters)).toBe(routed);
+  });
+});

@@ -1,0 +1,132 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { silentLog } from "../../libs/runtime/log.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+const settle = () => vi.advanceTimersByTimeAsync(0);
+
+/** Records what is worked on; each piece of work ends when the test says so. */
+class Bench {
+  readonly begun: string[] = [];
+  readonly #open = new Map<string, PromiseWithResolvers<void>>();
+  mostAtOnce = 0;
+
+  readonly handle = (key: string): Promise<void> => {
+    if (this.#open.has(key)) throw new Error(`${key} is worked on twice at once`);
+    const work = Promise.withResolvers<void>();
+    this.begun.push(key);
+    this.#open.set(key, work);
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#open.size);
+    return work.promise.finally(() => this.#open.delete(key));
+  };
+  async finish(key: string, error?: Error): Promise<void> {
+    if (error === undefined) this.#open.get(key)?.resolve();
+    else this.#open.get(key)?.reject(error);
+    await settle();
+  }
+}
+
+async function started(options: { concurrency: number; handle?: (key: string) => Promise<void> }) {
+  const bench = new Bench();
+  const queue = new WorkQueue({ handle: options.handle ?? bench.handle, concurrency: options.concurrency, log: silentLog });
+  await queue.start();
+  return { bench, queue };
+}
+
+describe("WorkQueue", () => {
+  it("works on a key once, however often it was added before", async () => {
+    const { bench, queue } = await started({ concurrency: 1 });
+    for (const key of ["a", "b", "b", "b"]) queue.add(key);
+    await settle();
+    await bench.finish("a");
+    await bench.finish("b");
+    expect(bench.begun).toEqual(["a", "b"]);
+  });
+
+  it("works once more on a key that was added while it was worked on", async () => {
+    const { bench, queue } = await started({ concurrency: 4 });
+    queue.add("a");
+    await settle();
+    queue.add("a");
+    queue.add("a");
+    await settle();
+    expect(bench.begun).toEqual(["a"]);
+    await bench.finish("a");
+    await bench.finish("a");
+    expect(bench.begun).toEqual(["a", "a"]);
+  });
+
+  it("a handler that adds its own key at once is called again, never at the same time", async () => {
+    let live = 0;
+    let calls = 0;
+    const { queue } = await started({
+      concurrency: 4,
+      handle: (key) => {
+        calls += 1;
+        live += 1;
+        expect(live).toBe(1);
+        if (calls < 3) queue.add(key);
+        return Promise.resolve().then(() => {
+          live -= 1;
+        });
+      },
+    });
+    queue.add("a");
+    await settle();
+    expect(calls).toBe(3);
+  });
+
+  it("keeps to its concurrency and starves nobody", async () => {
+    const { bench, queue } = await started({ concurrency: 3 });
+    const keys = Array.from({ length: 10 }, (_, index) => `k${index}`);
+    for (const key of keys) queue.add(key);
+    await settle();
+    for (const key of keys) await bench.finish(key);
+    expect(bench.begun).toEqual(keys);
+    expect(bench.mostAtOnce).toBe(3);
+  });
+
+  it("a failed key comes back after a growing backoff of its own; success forgets it", async () => {
+    let failing = true;
+    const at: number[] = [];
+    const { queue } = await started({
+      concurrency: 1,
+      handle: () => {
+        at.push(Date.now());
+        return failing ? Promise.reject(new Error("no")) : Promise.resolve();
+      },
+    });
+    queue.add("a");
+    for (let turn = 0; turn < 6; turn += 1) await vi.advanceTimersToNextTimerAsync();
+    const gaps = at.slice(1).map((time, index) => time - (at[index] ?? 0));
+    for (const [index, gap] of gaps.entries()) {
+      expect(gap).toBeGreaterThanOrEqual(125 * 2 ** index);
+      expect(gap).toBeLessThanOrEqual(250 * 2 ** index + 1);
+    }
+    failing = false;
+    await vi.advanceTimersToNextTimerAsync();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("does nothing before start; stop waits for what runs and begins nothing more", async () => {
+    const bench = new Bench();
+    const queue = new WorkQueue({ handle: bench.handle, concurrency: 1, log: silentLog });
+    queue.add("a");
+    queue.add("b");
+    await settle();
+    expect(bench.begun).toEqual([]);
+    await queue.start();
+    await settle();
+    let stopped = false;
+    const stopping = queue.stop().then(() => {
+      stopped = true;
+    });
+    await settle();
+    expect(stopped).toBe(false);
+    await bench.finish("a", new Error("cut off"));
+    await stopping;
+    expect(bench.begun).toEqual(["a"]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
