@@ -21,9 +21,12 @@ interface ObjectList {
 export type Change<View> = { readonly kind: "present"; readonly view: View } | { readonly kind: "gone"; readonly last: View };
 
 const PAGE_SIZE = 500;
-/** The server ends the watch after this long; it sends bookmarks about every minute, so twice that without a byte is a dead connection. */
-const WATCH_SECONDS = 290;
-const SILENCE_MS = 130_000;
+/**
+ * The server ends each watch after this long, and a quiet kind may send nothing at all until then (bookmarks come only when the store's
+ * resource version moves); a little more silence than that is a dead connection. Resuming costs one request, so the time is short.
+ */
+const WATCH_SECONDS = 60;
+const SILENCE_MS = (WATCH_SECONDS + 10) * 1000;
 
 /**
  * List and watch of one kind in one place, kept as projections.

@@ -4,7 +4,7 @@ import { MillraceError } from "../contract/errors.ts";
 import type { DispatchConfig } from "../contract/queue-config.ts";
 import { STREAM } from "../contract/streams.ts";
 import { isMissing } from "./errors.ts";
-import { type DesiredStream, desiredConsumers, desiredStreams, type TopologyOptions } from "./topology.ts";
+import { type DesiredConsumer, type DesiredStream, desiredConsumers, desiredStreams, type TopologyOptions } from "./topology.ts";
 
 /** Fields that cannot be changed on a stream that holds messages, or whose change would lose some. */
 const FIXED = ["retention", "storage", "subjects", "max_msgs_per_subject"] as const;
@@ -41,8 +41,17 @@ export class Provisioner {
 
   async consumers(config: DispatchConfig): Promise<void> {
     const manager = await jetstreamManager(this.#connection);
-    // CONSUMER.CREATE of an existing durable with other values updates it.
-    for (const desired of desiredConsumers(config, this.#options)) await manager.consumers.add(STREAM.jobs, desired);
+    for (const desired of desiredConsumers(config, this.#options)) await ensureConsumer(manager, desired);
+  }
+}
+
+/** The client's `add` refuses a durable that exists with other values (a queue whose slots were changed), so it is updated. */
+async function ensureConsumer(manager: JetStreamManager, desired: DesiredConsumer): Promise<void> {
+  try {
+    await manager.consumers.update(STREAM.jobs, desired.durable_name, desired);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await manager.consumers.add(STREAM.jobs, desired);
   }
 }
 

@@ -131,6 +131,9 @@ export class RecordStore {
       if (message.info.pending === 0) break;
     }
     signal.removeEventListener("abort", stop);
+    // The broker would keep it for five minutes, and a sweep comes every half.
+    await messages.close();
+    await consumer.delete();
     return hashes;
   }
 }
