@@ -39,7 +39,7 @@ export async function openTunnel(address: ServiceAddress): Promise<Tunnel> {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     socket.on("error", () => socket.destroy());
-    forward.portForward(address.namespace, pod, [address.port], socket, null, socket).catch(() => socket.destroy());
+    join(socket, forward, address, pod).catch(() => socket.destroy());
   });
   await listen(server);
   return {
@@ -74,6 +74,16 @@ async function readyPod(config: KubeConfig, address: ServiceAddress): Promise<st
     });
   }
   throw new MillraceError("NATS_NOT_READY", `${where} has no ready pod; see why with kubectl describe pod`);
+}
+
+/** The two ends close together: an open stream to the API server would keep the process alive after its work is done. */
+async function join(socket: Socket, forward: PortForward, address: ServiceAddress, pod: string): Promise<void> {
+  const opened = await forward.portForward(address.namespace, pod, [address.port], socket, null, socket);
+  const stream = typeof opened === "function" ? opened() : opened;
+  if (stream === null) throw new MillraceError("KUBE_UNREACHABLE", "the API server closed the port-forward at once");
+  stream.addEventListener("close", () => socket.destroy());
+  socket.once("close", () => stream.close());
+  if (socket.destroyed) stream.close();
 }
 
 async function listen(server: Server): Promise<void> {

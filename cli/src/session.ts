@@ -1,8 +1,9 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { MillraceError } from "../../libs/contract/errors.ts";
+import { isMillraceError, MillraceError } from "../../libs/contract/errors.ts";
 import type { Instance } from "../../libs/contract/names.ts";
 import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
+import { pause } from "../../libs/runtime/backoff.ts";
 import { readEnv } from "../../libs/runtime/env.ts";
 import { connectNats, natsEnv } from "../../libs/streams/connection.ts";
 import { isMissing } from "../../libs/streams/errors.ts";
@@ -24,17 +25,14 @@ export interface Session extends AsyncDisposable {
   readonly queues: readonly string[];
 }
 
-/** With `--server` or `NATS_URL` straight to NATS, else through a port-forward; credentials come from the same variables as a service's. */
+/**
+ * With `--server` or `NATS_URL` straight to NATS, else through a port-forward, which waits a while for a pod that is being started, as kubectl's
+ * does. Credentials come from the same variables as a service's.
+ */
 export async function openSession(target: Target): Promise<Session> {
   await using cleanup = new AsyncDisposableStack();
-  const direct = target.server ?? process.env["NATS_URL"];
-  let url = direct;
-  if (url === undefined) {
-    const tunnel = cleanup.use(await openTunnel({ ...target, service: `${fullName(target.release)}-nats`, port: 4222 }));
-    url = `nats://127.0.0.1:${tunnel.port}`;
-  }
-  const settings = { ...readEnv(natsEnv, process.env), NATS_URL: url };
-  const connection = await connectNats({ settings, name: "millrace-cli" });
+  const url = target.server ?? process.env["NATS_URL"];
+  const connection = url === undefined ? await connectThroughTunnel(target, cleanup) : await connectTo(url);
   cleanup.defer(() => connection.close());
   const manager = await jetstreamManager(connection);
   const instance = await instanceOf(manager);
@@ -47,6 +45,31 @@ export async function openSession(target: Target): Promise<Session> {
     queues: queues.filter((queue) => queue !== ""),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function connectTo(url: string): Promise<NatsConnection> {
+  return connectNats({ settings: { ...readEnv(natsEnv, process.env), NATS_URL: url }, name: "millrace-cli" });
+}
+
+const POD_WAIT_MS = 60_000;
+const POD_RETRY_MS = 1_000;
+/** What a broker that is just being started answers. */
+const STARTING = new Set(["NATS_NOT_READY", "NATS_UNREACHABLE"]);
+
+async function connectThroughTunnel(target: Target, cleanup: AsyncDisposableStack): Promise<NatsConnection> {
+  const deadline = AbortSignal.timeout(POD_WAIT_MS);
+  for (;;) {
+    try {
+      await using attempt = new AsyncDisposableStack();
+      const tunnel = attempt.use(await openTunnel({ ...target, service: `${fullName(target.release)}-nats`, port: 4222 }));
+      const connection = await connectTo(`nats://127.0.0.1:${tunnel.port}`);
+      cleanup.use(attempt.move());
+      return connection;
+    } catch (error) {
+      if (!isMillraceError(error) || !STARTING.has(error.code) || deadline.aborted) throw error;
+      await pause(POD_RETRY_MS, deadline);
+    }
+  }
 }
 
 async function instanceOf(manager: Awaited<ReturnType<typeof jetstreamManager>>): Promise<Instance> {

@@ -26,14 +26,17 @@ export class KubeClient {
 
   constructor(options: { readonly access: KubeAccess; readonly connections?: number }) {
     this.#access = options.access;
+    // HTTP/2 would put every request behind one connection and so on one API server, and gains nothing at these sizes.
+    const allowH2 = false;
     const connect = { ...options.access.tls, timeout: 10_000 };
     this.#requests = new Pool(options.access.server, {
       connect,
+      allowH2,
       connections: options.connections ?? 32,
       headersTimeout: ANSWER_TIMEOUT_MS,
       bodyTimeout: ANSWER_TIMEOUT_MS,
     });
-    this.#watches = new Pool(options.access.server, { connect, headersTimeout: ANSWER_TIMEOUT_MS, bodyTimeout: 0 });
+    this.#watches = new Pool(options.access.server, { connect, allowH2, headersTimeout: ANSWER_TIMEOUT_MS, bodyTimeout: 0 });
   }
 
   /** @throws KubeApiError for anything but a 2xx */

@@ -1,0 +1,51 @@
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { LocalCluster } from "../scripts/cluster/cluster.ts";
+import { command } from "../scripts/cluster/command.ts";
+import { testProfile } from "../scripts/install/profile.ts";
+import { clusterProcesses, Installation, NOTHING } from "./harness/installation.ts";
+
+const cli = join(import.meta.dirname, "../cli/bin/millrace.js");
+
+it("a cluster whose processes were all killed without teardown comes back with its jobs' records, and runs the next one", async () => {
+  let processes: number[];
+  {
+    await using millrace = await Installation.open();
+    await millrace.publish("jobs.default.hello", { id: "before-the-kill", template: "hello", params: { name: "x" } });
+    await millrace.outcome("before-the-kill");
+    processes = await clusterProcesses(millrace.cluster);
+  }
+  expect(processes.length).toBeGreaterThan(10);
+  for (const pid of processes) kill(pid);
+  const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+  await cluster.up();
+  const body = JSON.stringify({ id: "after-the-kill", template: "hello", params: { name: "x" } });
+  await command(process.execPath, [cli, "pub", "jobs.default.hello", body, "--wait", "--kubeconfig", cluster.kubeconfig]);
+  await using millrace = await Installation.open();
+  expect((await millrace.record("before-the-kill"))?.state).toBe("succeeded");
+  expect((await millrace.outcome("after-the-kill")).state).toBe("succeeded");
+  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+});
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    // Gone already: its parent, killed before it, took it along.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+it("the API server accepts the chart as it is: server-side dry run", async () => {
+  const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+  const target = ["--kubeconfig", cluster.kubeconfig, "-n", testProfile.namespace];
+  const chart = join(import.meta.dirname, "../charts/millrace");
+  const rendered = await command(join(cluster.binDir, "helm"), ["template", "dry", chart, ...target]);
+  const applied = await command(
+    join(cluster.binDir, "kubectl"),
+    ["apply", "--server-side", "--dry-run=server", "-f", "-", ...target],
+    { input: rendered },
+  );
+  expect(applied.trim().split("\n").length).toBeGreaterThan(10);
+  expect(applied).not.toMatch(/error|invalid/i);
+});

@@ -1,0 +1,30 @@
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LocalCluster } from "../scripts/cluster/cluster.ts";
+import { testProfile } from "../scripts/install/profile.ts";
+import { installSteps } from "../scripts/install/steps.ts";
+
+const KEPT_LOGS = join(import.meta.dirname, "..", "dist", "e2e-logs");
+
+/**
+ * Installs the chart on the tests' own cluster, from nothing, and removes it at the end. An earlier run may have been cut off anywhere: its
+ * remains are removed first. The user's kubeconfig is not touched. `KEEP_E2E_CLUSTER=1` leaves the cluster running, to look at it.
+ */
+export default async function setup(): Promise<() => Promise<void>> {
+  const folder = mkdtempSync(join(tmpdir(), "millrace-e2e-"));
+  process.env["KUBECONFIG"] = join(folder, "kubeconfig");
+  const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+  const cluster = new LocalCluster({ name: testProfile.cluster, progress });
+  await cluster.down();
+  for (const { title, run } of installSteps(testProfile)) {
+    progress(`e2e: ${title}`);
+    await run(progress);
+  }
+  return async () => {
+    rmSync(KEPT_LOGS, { recursive: true, force: true });
+    cpSync(cluster.logDir, KEPT_LOGS, { recursive: true, dereference: false });
+    if (process.env["KEEP_E2E_CLUSTER"] === undefined) await cluster.down();
+    rmSync(folder, { recursive: true });
+  };
+}

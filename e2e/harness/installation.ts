@@ -1,0 +1,267 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { V1Job, V1JobList, V1Pod } from "@kubernetes/client-node";
+import { DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { headers, type NatsConnection } from "@nats-io/transport-node";
+import { openTunnel, type Tunnel } from "../../cli/src/port-forward.ts";
+import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
+import { jobHash, LABEL } from "../../libs/contract/names.ts";
+import type { JobRecord } from "../../libs/contract/record.ts";
+import { consumerName, STREAM } from "../../libs/contract/streams.ts";
+import { kubeconfigAccess } from "../../libs/kube/access.ts";
+import { KubeClient } from "../../libs/kube/client.ts";
+import { jobsPath } from "../../libs/kube/jobs-api.ts";
+import { Watch } from "../../libs/kube/watch.ts";
+import { readEnv } from "../../libs/runtime/env.ts";
+import { silentLog } from "../../libs/runtime/log.ts";
+import { connectNats, natsEnv } from "../../libs/streams/connection.ts";
+import { RecordStore } from "../../libs/streams/records.ts";
+import { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { command } from "../../scripts/cluster/command.ts";
+import { testProfile } from "../../scripts/install/profile.ts";
+import { EventTail } from "./event-tail.ts";
+
+export interface DeadLetter {
+  readonly subject: string;
+  readonly code: string;
+  readonly reason: string;
+  readonly class: string;
+  readonly id: string;
+  readonly body: Buffer;
+}
+
+interface PodState {
+  readonly uid: string;
+  readonly name: string;
+  readonly restarts: number;
+  readonly ready: boolean;
+  readonly containerId: string;
+}
+
+export interface Leftovers {
+  readonly messages: number;
+  readonly held: number;
+  readonly unsettledJobs: readonly string[];
+  readonly runningRecords: readonly string[];
+}
+
+export const NOTHING: Leftovers = { messages: 0, held: 0, unsettledJobs: [], runningRecords: [] };
+
+type ServiceName = "dispatcher" | "monitor";
+
+/** The chart on the tests' cluster, as a producer and an operator see it. */
+export class Installation implements AsyncDisposable {
+  readonly cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+  readonly instance = `${testProfile.namespace}.${testProfile.release}`;
+  readonly kube: KubeClient;
+  readonly connection: NatsConnection;
+  readonly events: EventTail;
+  readonly records: RecordStore;
+  readonly #tunnel: Tunnel;
+
+  private constructor(parts: {
+    kube: KubeClient;
+    connection: NatsConnection;
+    events: EventTail;
+    records: RecordStore;
+    tunnel: Tunnel;
+  }) {
+    this.kube = parts.kube;
+    this.connection = parts.connection;
+    this.events = parts.events;
+    this.records = parts.records;
+    this.#tunnel = parts.tunnel;
+  }
+
+  static async open(): Promise<Installation> {
+    const { kubeconfig } = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+    const kube = new KubeClient({ access: await kubeconfigAccess(kubeconfig) });
+    const tunnel = await openTunnel({
+      kubeconfig,
+      context: undefined,
+      namespace: testProfile.namespace,
+      service: `${testProfile.release}-nats`,
+      port: 4222,
+    });
+    const connection = await connectNats({
+      settings: { ...readEnv(natsEnv, {}), NATS_URL: `nats://127.0.0.1:${tunnel.port}` },
+      name: "e2e",
+    });
+    const events = await EventTail.open(connection);
+    return new Installation({ kube, tunnel, connection, events, records: await RecordStore.open(connection) });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.events[Symbol.asyncDispose]();
+    await this.connection.close();
+    await this.#tunnel[Symbol.asyncDispose]();
+    await this.kube.close();
+  }
+
+  hash(id: string, queue = "default"): string {
+    return jobHash(this.instance, queue, id);
+  }
+
+  async publish(
+    subject: string,
+    body: string | Uint8Array | object,
+    headerFields: Readonly<Record<string, string>> = {},
+  ): Promise<string> {
+    const head = headers();
+    for (const [name, value] of Object.entries(headerFields)) head.set(name, value);
+    const payload = typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body);
+    const ack = await jetstream(this.connection).publish(subject, payload, { headers: head });
+    return `${ack.stream}-${ack.seq}-`;
+  }
+
+  async record(id: string, queue = "default"): Promise<JobRecord | undefined> {
+    return (await this.records.get(this.hash(id, queue)))?.record;
+  }
+
+  /** Waits for the terminal event of an id and returns its record. */
+  async outcome(id: string, queue = "default"): Promise<JobRecord> {
+    const hash = this.hash(id, queue);
+    await this.events.waitFor(
+      `the outcome of ${id}`,
+      (event) => event.hash === hash && ["succeeded", "dead"].includes(event.kind),
+    );
+    const record = await this.record(id, queue);
+    if (record === undefined) throw new Error(`${id} has a terminal event but no record`);
+    return record;
+  }
+
+  eventsOf(id: string, kind: string, queue = "default"): number {
+    const hash = this.hash(id, queue);
+    return this.events.events.filter((event) => event.hash === hash && event.kind === kind).length;
+  }
+
+  async deadLetters(): Promise<DeadLetter[]> {
+    const manager = await jetstreamManager(this.connection);
+    if ((await manager.streams.info(STREAM.deadLetters)).state.messages === 0) return [];
+    const consumer = await jetstream(this.connection).consumers.get(STREAM.deadLetters, { deliver_policy: DeliverPolicy.All });
+    const entries: DeadLetter[] = [];
+    const messages = await consumer.consume();
+    for await (const message of messages) {
+      const text = (name: string): string => message.headers?.get(name) ?? "";
+      const json = (name: string): string => (text(name) === "" ? "" : String(JSON.parse(text(name))));
+      entries.push({
+        subject: message.subject,
+        code: text(DLQ_HEADER.code),
+        reason: json(DLQ_HEADER.reason),
+        class: text(DLQ_HEADER.class),
+        id: json(DLQ_HEADER.id),
+        body: Buffer.from(message.data),
+      });
+      if (message.info.pending === 0) break;
+    }
+    return entries;
+  }
+
+  async jobs(id: string, queue = "default"): Promise<V1Job[]> {
+    const list = await this.kube.json<V1JobList>({
+      method: "GET",
+      path: jobsPath(testProfile.jobsNamespace),
+      query: { labelSelector: `${LABEL.job}=${this.hash(id, queue)}` },
+    });
+    return list.items;
+  }
+
+  /** The log of the only pod of an id's Job. */
+  async log(id: string): Promise<string> {
+    const name = (await this.jobs(id))[0]?.metadata?.name ?? "";
+    return this.kubectl(["-n", testProfile.jobsNamespace, "logs", `job/${name}`]);
+  }
+
+  kubectl(args: readonly string[], input = ""): Promise<string> {
+    return command(join(this.cluster.binDir, "kubectl"), ["--kubeconfig", this.cluster.kubeconfig, ...args], { input });
+  }
+
+  /** SIGKILL to the service's process on the node, as the kernel would; resolves when the kubelet has started it again and it is ready. */
+  async sigkill(service: ServiceName): Promise<void> {
+    await using pods = await this.#servicePods(service);
+    const victim = await pods.waitFor((pod) => pod.ready);
+    const socket = join(this.cluster.stateDir, "containerd.sock");
+    const tasks = await command("ctr", ["-a", socket, "-n", "k8s.io", "task", "ls"]);
+    const pid = tasks
+      .split("\n")
+      .map((line) => line.split(/\s+/))
+      .find(([id]) => victim.containerId.endsWith(id ?? "-"))?.[1];
+    if (pid === undefined) throw new Error(`no process of ${victim.name} (${victim.containerId}) among:\n${tasks}`);
+    process.kill(Number(pid), "SIGKILL");
+    await pods.waitFor((pod) => pod.uid === victim.uid && pod.restarts > victim.restarts && pod.ready);
+  }
+
+  async restarts(): Promise<number> {
+    await using dispatcher = await this.#servicePods("dispatcher");
+    await using monitor = await this.#servicePods("monitor");
+    return [...dispatcher.values(), ...monitor.values()].reduce((sum, pod) => sum + pod.restarts, 0);
+  }
+
+  async #servicePods(service: ServiceName) {
+    const listeners = new Set<() => void>();
+    const watch = new Watch<PodState>({
+      client: this.kube,
+      path: `/api/v1/namespaces/${testProfile.namespace}/pods`,
+      selector: { labelSelector: `app.kubernetes.io/component=${service}` },
+      project: (object) => podState(object as V1Pod),
+      onChange: () => {
+        for (const listener of listeners) listener();
+      },
+      log: silentLog,
+    });
+    await watch.start();
+    return {
+      values: () => watch.values(),
+      async waitFor(matches: (pod: PodState) => boolean): Promise<PodState> {
+        const { promise, resolve } = Promise.withResolvers<PodState>();
+        const look = (): void => {
+          const found = [...watch.values()].find(matches);
+          if (found !== undefined) resolve(found);
+        };
+        listeners.add(look);
+        look();
+        const found = await promise;
+        listeners.delete(look);
+        return found;
+      },
+      [Symbol.asyncDispose]: () => watch.stop(),
+    };
+  }
+
+  /** What is still held or unfinished; all zero and empty when nothing runs. */
+  async leftovers(): Promise<Leftovers> {
+    const manager = await jetstreamManager(this.connection);
+    const { state } = await manager.streams.info(STREAM.jobs);
+    const consumer = await manager.consumers.info(STREAM.jobs, consumerName("default"));
+    const list = await this.kube.json<V1JobList>({ method: "GET", path: jobsPath(testProfile.jobsNamespace) });
+    const unsettled = list.items.filter(({ spec }) => spec?.ttlSecondsAfterFinished === undefined);
+    return {
+      messages: state.messages,
+      held: consumer.num_ack_pending,
+      unsettledJobs: unsettled.map((job) => job.metadata?.name ?? ""),
+      runningRecords: await this.records.inState("running", AbortSignal.timeout(30_000)),
+    };
+  }
+}
+
+function podState(pod: V1Pod): PodState {
+  const status = pod.status?.containerStatuses?.[0];
+  return {
+    uid: pod.metadata?.uid ?? "",
+    name: pod.metadata?.name ?? "",
+    restarts: status?.restartCount ?? 0,
+    ready: status?.ready ?? false,
+    containerId: status?.containerID ?? "",
+  };
+}
+
+/** Every process of the cluster, of pods too, by its network namespace and its cgroups. */
+export async function clusterProcesses(cluster: LocalCluster): Promise<number[]> {
+  const inNetwork = (await command("ip", ["netns", "pids", cluster.name])).split("\n").map(Number);
+  const root = "/sys/fs/cgroup/pids";
+  const inPods = readdirSync(join(root, cluster.name), { recursive: true, encoding: "utf8" })
+    .filter((entry) => entry.endsWith("cgroup.procs"))
+    .map((entry) => join(root, cluster.name, entry));
+  const pods = await Promise.all(inPods.map(async (file) => (await command("cat", [file])).split("\n").map(Number)));
+  return [...new Set([...inNetwork, ...pods.flat()])].filter((pid) => pid > 1);
+}
