@@ -236,6 +236,11 @@ describe("design §4.1: every field of seed 001 has its place", () => {
     });
   });
 
+  it("a ceiling of another resource allows it and does not hand it out", () => {
+    const config = queueConfig.parse({ policy: { ceiling: { cpu: "1", "nvidia.com/gpu": "8" } } });
+    expect(rendered({}, config).podSpec.containers[0]?.resources?.limits).toEqual({ cpu: "1" });
+  });
+
   it("requests are never above limits that the message gave", () => {
     expect(
       rendered({ resources: { limits: { cpu: "50m", memory: "64Mi" } } }).podSpec.containers[0]?.resources?.requests,

@@ -87,7 +87,10 @@ const RAW_REQUESTS: Readonly<Record<string, string>> = { cpu: "100m", memory: "1
 export function renderRaw(options: { readonly message: RawMessage; readonly queue: QueueConfig }): RenderedJob {
   const { job } = options.message;
   const { queue } = options;
-  const limits = { ...queue.policy.ceiling, ...job.resources?.limits };
+  const { ceiling } = queue.policy;
+  // Only of what every container uses: a ceiling of GPUs allows them, it does not hand them out.
+  const standIns = Object.keys(RAW_REQUESTS).flatMap((name) => (ceiling[name] === undefined ? [] : [[name, ceiling[name]]]));
+  const limits: Record<string, string> = { ...Object.fromEntries(standIns), ...job.resources?.limits };
   const requests = Object.fromEntries(
     Object.entries(RAW_REQUESTS).map(([resource, amount]) => [resource, smaller(amount, limits[resource])]),
   );

@@ -6,6 +6,7 @@ import type { DispatchConfigSource } from "../../libs/kube/dispatch-config-sourc
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import { batches } from "./batches.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 /** A multi-get of records is complete up to this many keys (rule D2). */
@@ -122,20 +123,15 @@ class PullLoop {
     this.#messages = messages;
     this.#problem = undefined;
     this.#backoff.reset();
-    let batch: JsMsg[] = [];
-    for await (const message of messages) {
-      if (this.#stop.signal.aborted) {
-        message.nak();
-        continue;
+    try {
+      for await (const batch of batches<JsMsg>(messages, BATCH_MESSAGES)) {
+        const config = this.#config.current.queues[this.#queue];
+        if (this.#stop.signal.aborted || config === undefined) for (const message of batch) message.nak();
+        else await this.#hand(this.#dispatcher.dispatch(batch, this.#queue, config));
       }
-      batch.push(message);
-      if (batch.length < BATCH_MESSAGES && messages.getPending() > 0) continue;
-      const config = this.#config.current.queues[this.#queue];
-      if (config === undefined) for (const held of batch) held.nak();
-      else await this.#hand(this.#dispatcher.dispatch(batch, this.#queue, config));
-      batch = [];
+    } finally {
+      messages.stop();
     }
-    for (const message of batch) message.nak();
   }
 
   /** Resolves when there is room for another batch. */

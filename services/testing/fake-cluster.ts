@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import type { JobView } from "../../libs/contract/observation.ts";
 import { JobsApi } from "../../libs/kube/jobs-api.ts";
@@ -12,6 +13,7 @@ export interface Refusal {
 }
 
 const JOBS = /^\/apis\/batch\/v1\/namespaces\/([^/]+)\/jobs(?:\/([^/]+))?$/;
+const CONFIG_MAPS = /^\/api\/v1\/namespaces\/[^/]+\/configmaps$/;
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods$/;
 
 /** Jobs and pods as the API server keeps them: names are unique, uids are made by it, preconditions are checked. */
@@ -20,6 +22,9 @@ export class FakeCluster implements AsyncDisposable {
   readonly server: FakeApiServer;
   readonly objects = new Map<string, V1Job>();
   readonly pods: V1Pod[] = [];
+  readonly #configWatches = new Set<ServerResponse>();
+  #config: object | undefined;
+  #version = 1;
   /** Set by a test: what every POST is answered with. */
   refusal: Refusal | undefined;
 
@@ -35,6 +40,14 @@ export class FakeCluster implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.server[Symbol.asyncDispose]();
+  }
+
+  /** The text of the ConfigMap; whoever watches it hears of it. */
+  configure(config: unknown): void {
+    this.#version += 1;
+    const metadata = { uid: "config", name: "queues", resourceVersion: String(this.#version) };
+    this.#config = { metadata, data: { "config.json": typeof config === "string" ? config : JSON.stringify(config) } };
+    for (const watch of this.#configWatches) watch.write(`${JSON.stringify({ type: "MODIFIED", object: this.#config })}\n`);
   }
 
   calls(method: string): number {
@@ -83,16 +96,31 @@ export class FakeCluster implements AsyncDisposable {
   }
 
   #answer(asked: Asked): undefined {
+    if (CONFIG_MAPS.test(asked.path)) return this.#configMaps(asked);
     const [, podNamespace] = PODS.exec(asked.path) ?? [];
     if (podNamespace !== undefined) {
       const uid = asked.query.get("labelSelector")?.split("=")[1];
-      const items = this.pods.filter((pod) => pod.metadata?.ownerReferences?.some((owner) => owner.uid === uid));
-      return json(asked.response, 200, { metadata: { resourceVersion: "1" }, items });
+      const owned = asked.query.get("labelSelector")?.startsWith("batch.kubernetes.io/controller-uid=") === true;
+      return listOrHold(
+        asked,
+        owned ? this.pods.filter(({ metadata }) => metadata?.ownerReferences?.some((owner) => owner.uid === uid)) : this.pods,
+      );
     }
     const [, namespace = "", name] = JOBS.exec(asked.path) ?? [];
     if (namespace === "") return refuse(asked.response, 404, "NotFound", `no such path: ${asked.path}`);
-    if (name === undefined) this.#create(asked, namespace);
+    if (name === undefined && asked.method === "GET") listOrHold(asked, [...this.objects.values()]);
+    else if (name === undefined) this.#create(asked, namespace);
     else this.#one(asked, `${namespace}/${name}`);
+  }
+
+  #configMaps({ query, response }: Asked): undefined {
+    if (query.get("watch") === null) {
+      const items = this.#config === undefined ? [] : [this.#config];
+      return json(response, 200, { metadata: { resourceVersion: String(this.#version) }, items });
+    }
+    this.#configWatches.add(response);
+    response.once("close", () => this.#configWatches.delete(response));
+    response.writeHead(200).flushHeaders();
   }
 
   #create({ body, response }: Asked, namespace: string): undefined {
@@ -134,4 +162,10 @@ export class FakeCluster implements AsyncDisposable {
         return refuse(response, 405, "MethodNotAllowed", method);
     }
   }
+}
+
+/** A watch is answered and then says nothing. */
+function listOrHold({ query, response }: Asked, items: readonly object[]): undefined {
+  if (query.get("watch") === null) return json(response, 200, { metadata: { resourceVersion: "1" }, items });
+  response.writeHead(200).flushHeaders();
 }

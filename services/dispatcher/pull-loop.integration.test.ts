@@ -1,0 +1,147 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { consumerName } from "../../libs/contract/streams.ts";
+import { DispatchConfigSource, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
+import { silentLog } from "../../libs/runtime/log.ts";
+import { Metrics } from "../../libs/runtime/metrics.ts";
+import { Provisioner } from "../../libs/streams/provision.ts";
+import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
+import { INSTANCE, Workbench } from "../../libs/streams/testing/workbench.ts";
+import { ConsumerProvisioning } from "../monitor/consumer-provisioning.ts";
+import { FakeCluster } from "../testing/fake-cluster.ts";
+import { Admission } from "./admission.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { PullLoops } from "./pull-loop.ts";
+
+const templates = { hello: { image: "busybox" } };
+let server: NatsTestServer;
+let bench: Workbench;
+let cluster: FakeCluster;
+let config: DispatchConfigSource;
+let loops: PullLoops;
+let consumers: ConsumerProvisioning;
+beforeAll(async () => {
+  server = await NatsTestServer.start();
+  bench = await Workbench.open(server, { queues: [] });
+});
+afterAll(() => server[Symbol.asyncDispose]());
+beforeEach(async () => {
+  cluster = await FakeCluster.start();
+  config = new DispatchConfigSource({
+    client: cluster.server.client,
+    namespace: "millrace",
+    configMap: "queues",
+    log: silentLog,
+  });
+  const admission = new Admission({ config: () => config.current, jobsNamespace: "jobs" });
+  const dispatcher = new Dispatcher({
+    ...bench.store,
+    instance: INSTANCE,
+    admission,
+    jobs: cluster.jobs,
+    metrics: new Metrics("test"),
+    log: silentLog,
+  });
+  loops = new PullLoops({ connection: bench.connection, config, dispatcher, log: silentLog });
+  const topology = { instance: INSTANCE, historyMs: 86_400_000, ackWaitMs: 30_000, replicas: 1, storeBytes: 900 * 2 ** 20 };
+  consumers = new ConsumerProvisioning({
+    provisioner: new Provisioner({ connection: bench.connection, topology }),
+    config,
+    log: silentLog,
+  });
+});
+afterEach(async () => {
+  await loops.stop();
+  await consumers.stop();
+  await config.stop();
+  await cluster[Symbol.asyncDispose]();
+  await bench.manager.streams.purge("JOBS");
+  for await (const { name } of bench.manager.consumers.list("JOBS")) await bench.manager.consumers.delete("JOBS", name);
+});
+
+async function started(queues: object): Promise<void> {
+  cluster.configure({ queues, templates });
+  await config.start();
+  await consumers.start();
+  await loops.start();
+  await vi.waitFor(() => expect(loops.problem()).toBeUndefined(), { timeout: 20_000 });
+}
+const publish = (queue: string, count: number) =>
+  Promise.all(
+    Array.from({ length: count }, (_, index) =>
+      bench.publish(queue, JSON.stringify({ id: `${queue}-${index}`, template: "hello" })),
+    ),
+  );
+const jobs = (count: number) => vi.waitFor(() => expect(cluster.objects.size).toBe(count), { timeout: 20_000 });
+
+describe("the pull loops", () => {
+  it("a lone message waits for nobody, and a burst of hundreds becomes as many Jobs", async () => {
+    await started({ default: { slots: 1000 } });
+    await publish("default", 1);
+    await jobs(1);
+    await publish("default", 400);
+    await jobs(400);
+    expect(cluster.calls("POST")).toBeLessThanOrEqual(401);
+  });
+
+  it("the broker itself holds back what is above the queue's slots; more slots are live at once", async () => {
+    await started({ default: { slots: 3 } });
+    await publish("default", 10);
+    await jobs(3);
+    expect((await bench.manager.consumers.info("JOBS", consumerName("default"))).num_ack_pending).toBe(3);
+    cluster.configure({ queues: { default: { slots: 7 } }, templates });
+    await jobs(7);
+  });
+
+  it("queues come and go with the configuration", async () => {
+    await started({ one: {} });
+    await publish("two", 1);
+    cluster.configure({ queues: { two: {} }, templates });
+    await jobs(1);
+    await vi.waitFor(() => expect(loops.problem()).toBeUndefined());
+    await publish("one", 1);
+    await publish("two", 2);
+    await jobs(2);
+  });
+
+  it("a configuration that cannot be used changes nothing, and shows", async () => {
+    await started({ default: {} });
+    cluster.configure("{");
+    await vi.waitFor(() => expect(config.problem()).toContain("not JSON"));
+    await publish("default", 1);
+    await jobs(1);
+    cluster.configure({ queues: { default: {} }, templates });
+    await vi.waitFor(() => expect(config.problem()).toBeUndefined());
+    expect(config.current).toEqual(expect.objectContaining({ queues: parseDispatchConfig('{"queues":{"default":{}}}').queues }));
+  });
+
+  it("a consumer that is not there yet, or was deleted, is waited for", async () => {
+    cluster.configure({ queues: { default: {} }, templates });
+    await config.start();
+    await loops.start();
+    await vi.waitFor(() => expect(loops.problem()).toMatch(/consumer not found/), { timeout: 10_000 });
+    await consumers.start();
+    await publish("default", 1);
+    await jobs(1);
+  });
+
+  it("I6: the broker is killed and comes back: the loops go on", async () => {
+    await started({ default: {} });
+    await publish("default", 1);
+    await jobs(1);
+    await server.kill();
+    await server.restart();
+    await publish("default", 3);
+    await jobs(3);
+  });
+
+  it("stop hands back what was not begun, and a loop that never pulled stops, too", async () => {
+    await started({ default: { slots: 5 } });
+    await publish("default", 20);
+    await jobs(5);
+    await loops.stop();
+    const posts = cluster.calls("POST");
+    await publish("default", 25);
+    expect(cluster.calls("POST")).toBe(posts);
+    expect(loops.problem()).toBeUndefined();
+  });
+});
