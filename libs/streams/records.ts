@@ -24,6 +24,7 @@ export type SwapOutcome = { readonly kind: "won"; readonly revision: number } | 
 const MULTI_GET_KEYS = 128;
 
 const MULTI_GET_MS = 10_000;
+const SILENCE_MS = 5_000;
 
 const DELETE_MARKER_HEADER = "KV-Operation";
 
@@ -113,7 +114,7 @@ export class RecordStore {
     }
   }
 
-  /** The hashes of all records in one state, read from headers alone. Cut short when the signal aborts. */
+  /** The hashes of all records in one state, read from headers alone. Cut short when the signal aborts or the broker falls silent. */
   async inState(state: JobState, signal: AbortSignal): Promise<string[]> {
     const info = await this.#manager.streams.info(this.#stream);
     if (info.state.messages === 0) return [];
@@ -124,12 +125,16 @@ export class RecordStore {
     const messages = await consumer.consume({ max_messages: 500 });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
+    // What was there may have expired meanwhile: then nothing ever comes that says it was the last.
+    const silence = setTimeout(stop, SILENCE_MS);
     const prefix = bucketSubject(BUCKET.records, "");
     const hashes: string[] = [];
     for await (const message of messages) {
+      silence.refresh();
       if (message.headers?.get(STATE_HEADER) === state) hashes.push(message.subject.slice(prefix.length));
       if (message.info.pending === 0) break;
     }
+    clearTimeout(silence);
     signal.removeEventListener("abort", stop);
     // The broker would keep it for five minutes, and a sweep comes every half.
     await messages.close();

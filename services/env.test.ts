@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { readDispatcherEnv } from "../../services/dispatcher/env.ts";
-import { readMonitorEnv } from "../../services/monitor/env.ts";
-import { isMillraceError } from "../contract/errors.ts";
+import { isMillraceError } from "../libs/contract/errors.ts";
+import { readDispatcherEnv } from "./dispatcher/env.ts";
+import { readMonitorEnv } from "./monitor/env.ts";
 
 const valid = {
   MILLRACE_INSTANCE: "millrace.millrace",
