@@ -1,0 +1,11 @@
+# The one image of all services. First: npm ci && npm run bundle
+# BASE is an image with Node 24; NODE is where its `node` binary is.
+ARG BASE=gcr.io/distroless/nodejs24-debian12:nonroot
+FROM ${BASE}
+ARG NODE=/nodejs/bin/node
+COPY dist/image /app
+WORKDIR /app
+USER 65532:65532
+ENV NODE_ENV=production
+# The chart's argument names the service: dispatcher, monitor.
+ENTRYPOINT ["/nodejs/bin/node", "/app/main.js"]
