@@ -1,4 +1,4 @@
-import { errorText } from "../libs/contract/errors.ts";
+import { errorText, MillraceError } from "../libs/contract/errors.ts";
 import { runDispatcher } from "./dispatcher/main.ts";
 import { runMonitor } from "./monitor/main.ts";
 
@@ -6,14 +6,21 @@ import { runMonitor } from "./monitor/main.ts";
 const SERVICES: Readonly<Record<string, (env: NodeJS.ProcessEnv) => Promise<void>>> = {
   dispatcher: runDispatcher,
   monitor: runMonitor,
+  cli: runCommand,
 };
 
+/** The `millrace` command, bundled beside this file: `helm test` publishes with it. It takes the arguments after `cli`. */
+async function runCommand(): Promise<void> {
+  process.argv.splice(2, 1);
+  await import(new URL("./cli.js", import.meta.url).href);
+}
+
 const name = process.argv[2] ?? "";
-const run = SERVICES[name];
+const run = Object.hasOwn(SERVICES, name) ? SERVICES[name] : undefined;
 try {
-  if (run === undefined) throw new Error(`usage: millrace <service>; services: ${Object.keys(SERVICES).join(", ")}`);
+  if (run === undefined) throw new MillraceError("USAGE", `name one of the services: ${Object.keys(SERVICES).join(", ")}`);
   await run(process.env);
-  process.exit(process.exitCode ?? 0);
+  process.exit();
 } catch (error) {
   process.stderr.write(
     `${JSON.stringify({ level: "error", service: name, event: "process.failed", problem: errorText(error) })}\n`,
