@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-const include = (pattern: string): string[] => ["libs", "services", "synth", "scripts", "cli"].map((room) => `${room}/**/${pattern}`);
+const include = (pattern: string): string[] =>
+  ["libs", "services", "synth", "scripts", "cli"].map((room) => `${room}/**/${pattern}`);
 
 /** One project per kind of test, by what it needs: nothing, a real nats-server, helm, a running cluster. */
 export default defineConfig({
