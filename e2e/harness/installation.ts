@@ -5,7 +5,7 @@ import { DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { openTunnel, type Tunnel } from "../../cli/src/port-forward.ts";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
-import { jobHash, LABEL } from "../../libs/contract/names.ts";
+import { jobHash, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import { consumerName, STREAM } from "../../libs/contract/streams.ts";
 import { kubeconfigAccess } from "../../libs/kube/access.ts";
@@ -20,6 +20,7 @@ import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { command } from "../../scripts/cluster/command.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
 import { EventTail } from "./event-tail.ts";
+import type { ReleaseNames } from "./release.ts";
 
 export interface DeadLetter {
   readonly subject: string;
@@ -52,7 +53,8 @@ type ServiceName = "dispatcher" | "monitor";
 /** The chart on the tests' cluster, as a producer and an operator see it. */
 export class Installation implements AsyncDisposable {
   readonly cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
-  readonly instance = `${testProfile.namespace}.${testProfile.release}`;
+  readonly names: ReleaseNames;
+  readonly instance: string;
   readonly kube: KubeClient;
   readonly connection: NatsConnection;
   readonly events: EventTail;
@@ -60,12 +62,15 @@ export class Installation implements AsyncDisposable {
   readonly #tunnel: Tunnel;
 
   private constructor(parts: {
+    names: ReleaseNames;
     kube: KubeClient;
     connection: NatsConnection;
     events: EventTail;
     records: RecordStore;
     tunnel: Tunnel;
   }) {
+    this.names = parts.names;
+    this.instance = `${parts.names.namespace}.${parts.names.release}`;
     this.kube = parts.kube;
     this.connection = parts.connection;
     this.events = parts.events;
@@ -73,14 +78,15 @@ export class Installation implements AsyncDisposable {
     this.#tunnel = parts.tunnel;
   }
 
-  static async open(): Promise<Installation> {
+  /** The release that all tests share, unless another is named. */
+  static async open(names: ReleaseNames = testProfile): Promise<Installation> {
     const { kubeconfig } = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
     const kube = new KubeClient({ access: await kubeconfigAccess(kubeconfig) });
     const tunnel = await openTunnel({
       kubeconfig,
       context: undefined,
-      namespace: testProfile.namespace,
-      service: `${testProfile.release}-nats`,
+      namespace: names.namespace,
+      service: names.release.includes("millrace") ? `${names.release}-nats` : `${names.release}-millrace-nats`,
       port: 4222,
     });
     const connection = await connectNats({
@@ -88,7 +94,7 @@ export class Installation implements AsyncDisposable {
       name: "e2e",
     });
     const events = await EventTail.open(connection);
-    return new Installation({ kube, tunnel, connection, events, records: await RecordStore.open(connection) });
+    return new Installation({ names, kube, tunnel, connection, events, records: await RecordStore.open(connection) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -160,8 +166,8 @@ export class Installation implements AsyncDisposable {
   async jobs(id: string, queue = "default"): Promise<V1Job[]> {
     const list = await this.kube.json<V1JobList>({
       method: "GET",
-      path: jobsPath(testProfile.jobsNamespace),
-      query: { labelSelector: `${LABEL.job}=${this.hash(id, queue)}` },
+      path: jobsPath(this.names.jobsNamespace),
+      query: { labelSelector: `${jobSelector(this.instance)},${LABEL.job}=${this.hash(id, queue)}` },
     });
     return list.items;
   }
@@ -169,7 +175,7 @@ export class Installation implements AsyncDisposable {
   /** The log of the only pod of an id's Job. */
   async log(id: string): Promise<string> {
     const name = (await this.jobs(id))[0]?.metadata?.name ?? "";
-    return this.kubectl(["-n", testProfile.jobsNamespace, "logs", `job/${name}`]);
+    return this.kubectl(["-n", this.names.jobsNamespace, "logs", `job/${name}`]);
   }
 
   kubectl(args: readonly string[], input = ""): Promise<string> {
@@ -201,8 +207,8 @@ export class Installation implements AsyncDisposable {
     const listeners = new Set<() => void>();
     const watch = new Watch<PodState>({
       client: this.kube,
-      path: `/api/v1/namespaces/${testProfile.namespace}/pods`,
-      selector: { labelSelector: `app.kubernetes.io/component=${service}` },
+      path: `/api/v1/namespaces/${this.names.namespace}/pods`,
+      selector: { labelSelector: `app.kubernetes.io/component=${service},app.kubernetes.io/instance=${this.names.release}` },
       project: (object) => podState(object as V1Pod),
       onChange: () => {
         for (const listener of listeners) listener();
@@ -233,7 +239,11 @@ export class Installation implements AsyncDisposable {
     const manager = await jetstreamManager(this.connection);
     const { state } = await manager.streams.info(STREAM.jobs);
     const consumer = await manager.consumers.info(STREAM.jobs, consumerName("default"));
-    const list = await this.kube.json<V1JobList>({ method: "GET", path: jobsPath(testProfile.jobsNamespace) });
+    const list = await this.kube.json<V1JobList>({
+      method: "GET",
+      path: jobsPath(this.names.jobsNamespace),
+      query: { labelSelector: jobSelector(this.instance) },
+    });
     const unsettled = list.items.filter(({ spec }) => spec?.ttlSecondsAfterFinished === undefined);
     return {
       messages: state.messages,

@@ -1,0 +1,72 @@
+import { join } from "node:path";
+import type { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { command } from "../../scripts/cluster/command.ts";
+import type { Profile } from "../../scripts/install/profile.ts";
+import { testProfile } from "../../scripts/install/profile.ts";
+
+const chart = join(import.meta.dirname, "../../charts/millrace");
+
+/** Where a further release of the chart is put. */
+export type ReleaseNames = Pick<Profile, "release" | "namespace" | "jobsNamespace">;
+
+/** A release of its own beside the one that all tests share, in namespaces of its own; with the same images and short intervals. */
+export class TestRelease {
+  readonly names: ReleaseNames;
+  readonly #cluster: LocalCluster;
+  readonly #helm: string;
+
+  /** `helm` is the binary to use, for the other major version. */
+  constructor(options: { readonly cluster: LocalCluster; readonly names: ReleaseNames; readonly helm?: string }) {
+    this.#cluster = options.cluster;
+    this.names = options.names;
+    this.#helm = options.helm ?? join(options.cluster.binDir, "helm");
+  }
+
+  /** Both namespaces enforce Pod Security `restricted`: whatever runs in them has passed. */
+  async createNamespaces(): Promise<void> {
+    const labels = { "pod-security.kubernetes.io/enforce": "restricted" };
+    for (const name of new Set([this.names.namespace, this.names.jobsNamespace])) {
+      const manifest = { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
+      await this.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(manifest));
+    }
+  }
+
+  /** Installs or upgrades with the shared release's values, and `values` laid over them. */
+  async upgrade(values: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const shared = await this.#run(["get", "values", testProfile.release, "-n", testProfile.namespace, "-o", "yaml"]);
+    const { release, namespace, jobsNamespace } = this.names;
+    const args = ["upgrade", "--install", release, chart, "-n", namespace, "--values", "-", "--wait", "--timeout", "5m"];
+    await this.#run([...args, ...setJson({ jobs: { namespace: jobsNamespace }, ...values })], shared);
+  }
+
+  async rollback(): Promise<void> {
+    await this.#run(["rollback", this.names.release, "-n", this.names.namespace, "--wait", "--timeout", "5m"]);
+  }
+
+  /** `helm test`: publishes a job in the cluster and waits for its outcome. */
+  test(): Promise<string> {
+    return this.#run(["test", this.names.release, "-n", this.names.namespace, "--timeout", "3m"]);
+  }
+
+  async uninstall(): Promise<void> {
+    await this.#run(["uninstall", this.names.release, "-n", this.names.namespace, "--wait", "--timeout", "3m"]);
+  }
+
+  /** Resolves when the namespaces are really gone, with whatever ran in them. */
+  async deleteNamespaces(): Promise<void> {
+    const names = [...new Set([this.names.namespace, this.names.jobsNamespace])];
+    await this.kubectl(["delete", "namespace", ...names, "--wait=true", "--timeout=120s"]);
+  }
+
+  kubectl(args: readonly string[], input = ""): Promise<string> {
+    return command(join(this.#cluster.binDir, "kubectl"), ["--kubeconfig", this.#cluster.kubeconfig, ...args], { input });
+  }
+
+  #run(args: readonly string[], input = ""): Promise<string> {
+    return command(this.#helm, [...args, "--kubeconfig", this.#cluster.kubeconfig], { input });
+  }
+}
+
+function setJson(values: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(values).flatMap(([key, value]) => ["--set-json", `${key}=${JSON.stringify(value)}`]);
+}

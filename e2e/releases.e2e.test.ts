@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LocalCluster } from "../scripts/cluster/cluster.ts";
+import { testProfile } from "../scripts/install/profile.ts";
+import { Installation, NOTHING } from "./harness/installation.ts";
+import { TestRelease } from "./harness/release.ts";
+
+const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+
+/** Does nothing for some seconds and asks for almost nothing, so that many fit on one node. */
+const sleepTemplate = {
+  params: { type: "object", properties: { seconds: { type: "integer" } }, required: ["seconds"] },
+  image: "busybox:latest",
+  command: ["sleep"],
+  args: ["$(params.seconds)"],
+  resources: { requests: { cpu: "1m", memory: "4Mi" } },
+};
+const withSleep = { templates: { sleep: sleepTemplate } };
+const sleep = (id: string, seconds: number): object => ({ id, template: "sleep", params: { seconds } });
+
+async function expectEachOnce(millrace: Installation, ids: readonly string[]): Promise<void> {
+  for (const id of ids) {
+    expect((await millrace.outcome(id)).state, id).toBe("succeeded");
+    expect([millrace.eventsOf(id, "created"), millrace.eventsOf(id, "succeeded"), millrace.eventsOf(id, "dead")], id).toEqual([
+      1, 1, 0,
+    ]);
+  }
+  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+}
+
+describe("two releases that share a namespace of Jobs", () => {
+  const other = new TestRelease({
+    cluster,
+    names: { release: "other", namespace: "other", jobsNamespace: testProfile.jobsNamespace },
+  });
+  beforeAll(async () => {
+    await other.kubectl(["create", "namespace", "other"]);
+    await other.upgrade();
+  });
+  afterAll(async () => {
+    await other.uninstall();
+    await other.kubectl(["delete", "namespace", "other", "--wait=true", "--timeout=120s"]);
+  });
+
+  it("N6: each runs and settles the same id, and leaves the other's Job alone", async () => {
+    await using first = await Installation.open();
+    await using second = await Installation.open(other.names);
+    const body = { id: "in-both", template: "hello", params: { name: "both" } };
+    await Promise.all([first.publish("jobs.default.hello", body), second.publish("jobs.default.hello", body)]);
+    await Promise.all([expectEachOnce(first, ["in-both"]), expectEachOnce(second, ["in-both"])]);
+    const jobs = [...(await first.jobs("in-both")), ...(await second.jobs("in-both"))];
+    expect(new Set(jobs.map((job) => job.metadata?.uid)).size).toBe(2);
+    expect(first.hash("in-both")).not.toBe(second.hash("in-both"));
+  });
+});
+
+describe("the life of a release, in namespaces that enforce Pod Security restricted", () => {
+  const life = new TestRelease({ cluster, names: { release: "life", namespace: "life", jobsNamespace: "life-jobs" } });
+  beforeAll(async () => {
+    await life.createNamespaces();
+    await life.upgrade(withSleep);
+  });
+
+  it("helm test publishes a job and sees its outcome", async () => {
+    expect(await life.test()).toContain("Phase:          Succeeded");
+  });
+
+  it("upgrade with changed values and rollback while 50 jobs run: each runs once and none is lost", async () => {
+    const ids = Array.from({ length: 50 }, (_, index) => `upgraded-${index}`);
+    {
+      await using millrace = await Installation.open(life.names);
+      await Promise.all(ids.map((id) => millrace.publish("jobs.default.sleep", sleep(id, 20))));
+      await millrace.events.waitFor("the first starts", ({ kind }) => kind === "started", 5);
+    }
+    await life.upgrade({ ...withSleep, logLevel: "debug", sweepInterval: "3s" });
+    await life.rollback();
+    await using millrace = await Installation.open(life.names);
+    await expectEachOnce(millrace, ids);
+  });
+
+  it("uninstalled and installed again while jobs run: what was published is settled", async () => {
+    const ids = Array.from({ length: 5 }, (_, index) => `kept-${index}`);
+    {
+      await using millrace = await Installation.open(life.names);
+      await Promise.all(ids.map((id) => millrace.publish("jobs.default.sleep", sleep(id, 15))));
+      await millrace.events.waitFor(
+        "the starts",
+        ({ kind, data }) => kind === "started" && ids.includes(String(data["id"])),
+        ids.length,
+      );
+    }
+    await life.uninstall();
+    await life.upgrade(withSleep);
+    await using millrace = await Installation.open(life.names);
+    await expectEachOnce(millrace, ids);
+  });
+
+  it("its namespaces can be deleted while jobs run", async () => {
+    {
+      await using millrace = await Installation.open(life.names);
+      await millrace.publish("jobs.default.sleep", sleep("cut-off", 600));
+      await millrace.events.waitFor("its start", ({ kind, data }) => kind === "started" && data["id"] === "cut-off");
+    }
+    await life.deleteNamespaces();
+    expect(await life.kubectl(["get", "namespaces", "-o", "name"])).not.toContain("namespace/life");
+  });
+});
