@@ -5,6 +5,7 @@ import type {
   V1ConfigMap,
   V1Container,
   V1Deployment,
+  V1Pod,
   V1PodSpec,
   V1Role,
   V1RoleBinding,
@@ -65,6 +66,8 @@ const pods = (all: Document[]): V1PodSpec[] =>
     if (spec === undefined) throw new Error(`${document.metadata.name} has no pod`);
     return spec;
   });
+
+const testPods = (all: Document[]): V1PodSpec[] => ofKind<V1Pod>(all, "Pod").flatMap(({ spec }) => spec ?? []);
 
 function environment(all: Document[], deployment: string): { [name: string]: string | undefined } {
   const spec = byName<V1Deployment>(all, "Deployment", deployment).spec?.template.spec;
@@ -183,16 +186,22 @@ describe("every pod", () => {
     ["every value set", ["-f", EVERYTHING]],
   ];
   it.each(sets)("is restricted, as the Pod Security Standard means it (%s)", async (_name, args) => {
-    const found = pods(documents(await template("x", ...args)));
-    expect(found).toHaveLength(3);
+    const all = documents(await template("x", ...args));
+    const found = [...pods(all), ...testPods(all)];
+    expect(found).toHaveLength(4);
     for (const pod of found) {
       expect(pod.securityContext).toMatchObject({
         runAsNonRoot: true,
         runAsUser: 65532,
+        fsGroup: 65532,
         seccompProfile: { type: "RuntimeDefault" },
       });
       expect(pod.hostNetwork ?? pod.hostPID ?? pod.hostIPC).toBeUndefined();
-      expect(pod.volumes?.every(({ configMap, emptyDir }) => configMap !== undefined || emptyDir !== undefined)).toBe(true);
+      for (const { name, ...source } of pod.volumes ?? []) {
+        expect(["configMap", "emptyDir", "secret"]).toEqual(expect.arrayContaining(Object.keys(source)));
+        // The user 65532 reads it as a member of the group; nobody else does.
+        if (source.secret !== undefined) expect(source.secret.defaultMode, name).toBe(0o440);
+      }
       for (const container of [...(pod.initContainers ?? []), ...pod.containers]) {
         expect(container.securityContext).toEqual({
           allowPrivilegeEscalation: false,
@@ -242,7 +251,17 @@ describe("access", () => {
   it("is exactly what the services need, and never cluster-wide", async () => {
     const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work,jobs.extraNamespaces={more,work}"));
     expect(new Set(all.map(({ kind }) => kind))).toEqual(
-      new Set(["ServiceAccount", "ConfigMap", "Role", "RoleBinding", "Service", "Deployment", "StatefulSet"]),
+      new Set([
+        "ServiceAccount",
+        "ConfigMap",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "Deployment",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "Pod",
+      ]),
     );
     const roles = ofKind<V1Role>(all, "Role").map(({ metadata, rules }) => ({
       where: `${metadata.namespace}/${metadata.name}`,
@@ -282,6 +301,7 @@ describe("the services", () => {
       ACK_WAIT: "120s",
       LOG_LEVEL: "info",
       HTTP_SERVER_PORT: "8080",
+      SHUTDOWN_TIMEOUT: "25s",
     };
     expect(environment(all, "x-millrace-dispatcher")).toEqual(common);
     expect(environment(all, "x-millrace-monitor")).toEqual({

@@ -1,14 +1,18 @@
 import { App } from "cdk8s";
+import { stringify } from "yaml";
 import { config } from "./charts/config.ts";
 import { dispatcher } from "./charts/dispatcher.ts";
 import { monitor } from "./charts/monitor.ts";
 import { namedTemplates } from "./charts/named-templates.ts";
 import { nats, storeFitsVolume } from "./charts/nats.ts";
+import { natsClientChecks } from "./charts/nats-client.ts";
 import { notes } from "./charts/notes.ts";
+import { test } from "./charts/test.ts";
 import type { HelmChart } from "./helm/chart-files.ts";
+import { annotateAll } from "./helm/documents.ts";
 import { ExpressionResolver } from "./helm/resolver.ts";
 import { instanceIsLabel } from "./release.ts";
-import { values } from "./values.ts";
+import { v, values } from "./values.ts";
 
 const readme = `# Millrace
 
@@ -18,36 +22,86 @@ Event-driven jobs for Kubernetes: publish a message, a Kubernetes Job does the w
 helm install millrace charts/millrace --namespace millrace --create-namespace
 \`\`\`
 
-The chart needs Kubernetes 1.29 or newer and Helm 4. It brings its own NATS server and has no other dependencies, no cluster-wide
-objects and no CRDs; it works in any namespace, several times in one cluster, and under the Pod Security Standard *restricted*.
+The chart needs Kubernetes 1.29 or newer and Helm 4 or 3 (tested: 4.3 and 3.22). It has no dependencies, no cluster-wide objects and no CRDs; it works in
+any namespace, several times in one cluster, and under the Pod Security Standard *restricted*. \`helm test millrace -n millrace\` publishes a
+message and waits until its job has succeeded.
 
 By default Jobs run in the release's namespace. To keep them apart, create a namespace for them and set \`jobs.namespace\`.
+
+## NATS
+
+The chart runs one NATS server, without credentials and with one volume: good for a start, and for whom a pause is no harm. For high
+availability use a NATS of your own:
+
+\`\`\`yaml
+nats:
+  enabled: false
+  external:
+    url: tls://nats.example.org:4222
+    streamReplicas: 3
+  auth:
+    existingSecret: millrace-nats   # a Secret in the release's namespace
+    credsKey: millrace.creds        # or tokenKey, or nkeyKey, or user and passwordKey
+  tls:
+    existingSecret: nats-ca         # its key ca.crt
+\`\`\`
+
+Credentials are mounted as files, and only the keys that are named. The same \`nats.auth\` serves the chart's own server, when it asks for them.
+It knows passwords and tokens by their bcrypt hash (\`nats server passwd\`) and nkeys by their public half, so that nothing in the ConfigMap is secret:
+
+\`\`\`yaml
+nats:
+  extraConfig: |
+    authorization {
+      users: [{ user: millrace, password: "$2a$11$…" }]
+    }
+  auth:
+    existingSecret: millrace-nats
+    user: millrace
+    passwordKey: password
+\`\`\`
 `;
+
+const VERSION = "0.1.0";
+
+const images = [
+  { name: "millrace", image: `${values.image.values.repository.initial}:${VERSION}` },
+  { name: "nats", image: `${values.nats.values.image.values.repository.initial}:${values.nats.values.image.values.tag.initial}` },
+];
 
 /** The whole chart, as an object. */
 export function millrace(): HelmChart {
   const app = new App({ resolvers: [new ExpressionResolver()] });
   config(app);
   nats(app);
-  dispatcher(app);
-  monitor(app);
+  const checks = [...dispatcher(app), ...monitor(app)];
+  test(app);
+  annotateAll(app, v.commonAnnotations);
   return {
     about: {
       name: "millrace",
       description: "Event-driven jobs for Kubernetes: a message is gone only when its outcome is recorded.",
       type: "application",
-      version: "0.1.0",
-      appVersion: "0.1.0",
+      version: VERSION,
+      appVersion: VERSION,
       // `-0` lets versions with a suffix match, as those of managed clusters: v1.33.5-gke.1000.
       kubeVersion: ">=1.29.0-0",
       keywords: ["jobs", "queue", "nats", "jetstream", "event-driven"],
-      annotations: { "artifacthub.io/license": "Apache-2.0" },
+      maintainers: [{ name: "The authors of Millrace" }],
+      annotations: {
+        "artifacthub.io/license": "Apache-2.0",
+        "artifacthub.io/category": "streaming-messaging",
+        "artifacthub.io/prerelease": "true",
+        "artifacthub.io/images": stringify(images),
+        "artifacthub.io/changes": stringify([{ kind: "added", description: "First version." }]),
+      },
     },
     banner: "Generated from synth/ by `npm run chart`. Do not edit.",
     app,
     values,
     helpers: namedTemplates,
-    checks: [instanceIsLabel, storeFitsVolume],
+    checks: [instanceIsLabel, ...natsClientChecks, storeFitsVolume, ...checks],
+    extraObjects: v.extraObjects,
     notes,
     readme,
   };

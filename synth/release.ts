@@ -1,6 +1,8 @@
 import { type App, Chart } from "cdk8s";
 import type { Check } from "./helm/chart-files.ts";
-import { type Expression, expressionOf, include, orElse, raw } from "./helm/expression.ts";
+import { spread } from "./helm/collections.ts";
+import { argument, type Expression, expressionOf, include, orElse, raw } from "./helm/expression.ts";
+import type { StringMap } from "./value-fields.ts";
 import { v } from "./values.ts";
 
 export const release = {
@@ -19,7 +21,7 @@ export const instanceIsLabel: Check = {
 const fullname = include("millrace.fullname");
 export const appVersion = raw("$.Chart.AppVersion");
 
-export type Component = "nats" | "dispatcher" | "monitor" | "config";
+export type Component = "nats" | "dispatcher" | "monitor" | "config" | "test";
 
 /** The name of one of the release's objects. */
 export const named = (suffix: string): string => `${fullname}-${suffix}`;
@@ -29,26 +31,42 @@ export const defaultJobNamespace = orElse(v.jobs.namespace, release.namespace);
 
 /** What a selector may hold: it never changes in the life of a release. Release names are unique in a namespace. */
 export const selectorLabels = (component: Component) => ({
-  "app.kubernetes.io/name": `${include("millrace.name")}`,
-  "app.kubernetes.io/instance": `${release.name}`,
+  ...releaseLabels,
   "app.kubernetes.io/component": component,
 });
 
-/** Pods do not carry the version: an upgrade that changes nothing else of NATS must not restart it. */
-export const podLabels = (component: Component) => ({
+/** All pods of the release. */
+export const releaseLabels = {
+  "app.kubernetes.io/name": `${include("millrace.name")}`,
+  "app.kubernetes.io/instance": `${release.name}`,
+};
+
+const ownLabels = (component: Component) => ({
   ...selectorLabels(component),
   "app.kubernetes.io/part-of": "millrace",
   "app.kubernetes.io/managed-by": `${raw("$.Release.Service")}`,
 });
+
+/** Pods do not carry the version: an upgrade that changes nothing else of NATS must not restart it. */
+export const podLabels = (component: Component, ...users: Expression<StringMap>[]) => ({
+  ...ownLabels(component),
+  ...spread(...users, v.commonLabels),
+});
+
+export const podAnnotations = (...users: Expression<StringMap>[]) => spread(...users, v.commonAnnotations);
+
+/** A text for an environment variable or an argument, where the kubelet would put another variable's value in place of a `$(NAME)`. */
+export const unexpanded = (text: Expression<string>): Expression<string> => raw(`${argument(text)} | replace "$" "$$"`);
 
 /** A part of the chart: one template file, whose objects carry the component's labels. */
 export function part(app: App, component: Component): Chart {
   return new Chart(app, component, {
     namespace: `${release.namespace}`,
     labels: {
-      ...podLabels(component),
+      ...ownLabels(component),
       "app.kubernetes.io/version": `${appVersion}`,
       "helm.sh/chart": `${include("millrace.chart")}`,
+      ...spread(v.commonLabels),
     },
   });
 }
@@ -69,11 +87,16 @@ export function imageOf(image: ImageValues): Expression<string> {
   });
 }
 
-/** Pod Security Standard "restricted", for images that run as anybody. */
+/** The image of the services, the command and the test. */
+export const productImage = imageOf({ ...v.image, tag: orElse(v.image.tag, appVersion) });
+
+/** Pod Security Standard "restricted", for images that run as anybody. The group may read mounted Secrets, and write volumes. */
 export const RESTRICTED_POD = {
   runAsNonRoot: true,
   runAsUser: 65532,
   runAsGroup: 65532,
+  fsGroup: 65532,
+  fsGroupChangePolicy: "OnRootMismatch",
   seccompProfile: { type: "RuntimeDefault" },
 };
 

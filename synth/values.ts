@@ -1,63 +1,22 @@
-import type { V1Affinity, V1LocalObjectReference, V1ResourceRequirements, V1Toleration } from "@kubernetes/client-node";
-import { z } from "zod";
+import type { V1LocalObjectReference, V1NetworkPolicyPeer, V1Volume, V1VolumeMount } from "@kubernetes/client-node";
 import { queueConfig, templateConfig } from "../libs/contract/queue-config.ts";
-import { block, int, type Leaf, oneOf, openSection, references, type Schema, section, type Tree, text } from "./helm/values.ts";
-
-const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
-const TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";
-
-const duration = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: "^([0-9]+(ms|s|m|h|d))+$" });
-
-/** Only binary units: the chart compares sizes, and NATS reads them too. */
-const size = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: "^[1-9][0-9]*(Ki|Mi|Gi|Ti)$" });
-
-type StringMap = { [key: string]: string };
-
-const imageFields = (repository: string, tag: Leaf<string>) => ({
-  registry: text("", "Registry of the image. `global.imageRegistry` wins over it; empty = the container runtime's default."),
-  repository: text(repository, "Repository of the image.", { minLength: 1 }),
-  tag,
-  digest: text("", "Digest (`sha256:…`) of the image; wins over the tag.", { pattern: "^(sha256:[0-9a-f]{64})?$" }),
-  pullPolicy: oneOf("IfNotPresent", "When the kubelet pulls the image.", ["IfNotPresent", "Always", "Never"]),
-});
-
-const placementFields = () => ({
-  nodeSelector: block<StringMap>({}, "Labels that a node must have.", { additionalProperties: { type: "string" } }),
-  tolerations: block<V1Toleration[]>([], "Taints that the pods tolerate.", { items: { type: "object" } }),
-  affinity: block<V1Affinity>({}, "Affinity of the pods."),
-});
-
-const resources = (requests: StringMap, limits: StringMap): Leaf<V1ResourceRequirements> =>
-  block<V1ResourceRequirements>({ requests, limits }, "CPU and memory of the container.");
-
-const serviceSection = (doc: string, replicasDoc: string) =>
-  section(doc, {
-    replicas: int(1, replicasDoc, { minimum: 0 }),
-    resources: resources({ cpu: "50m", memory: "96Mi" }, { memory: "256Mi" }),
-    podAnnotations: block<StringMap>({}, "Annotations of the pods.", { additionalProperties: { type: "string" } }),
-    ...placementFields(),
-    terminationGracePeriodSeconds: int(30, "How long a stopping pod may take to finish what it has begun, in seconds.", {
-      minimum: 0,
-    }),
-  });
-
-/** What the services will accept, so that Helm refuses the rest before anything is installed. */
-function contractSchema(schema: z.ZodType): Schema {
-  const { $schema: _dialect, ...json } = z.toJSONSchema(schema, { io: "input", target: "draft-7" });
-  return withoutPropertyNames(json as Schema);
-}
-
-/** Helm's validator blames a random other value for a key that `propertyNames` refuses; the services check keys themselves. */
-function withoutPropertyNames(schema: Schema): Schema {
-  const text = JSON.stringify(schema, (key, value: unknown) => (key === "propertyNames" ? undefined : value));
-  return JSON.parse(text) as Schema;
-}
-
-/** Not `propertyNames`: Helm's validator then blames a random other value. */
-const namedBy = (pattern: string, schema: Schema): Schema => ({
-  patternProperties: { [pattern]: schema },
-  additionalProperties: false,
-});
+import { block, bool, int, oneOf, openSection, references, section, type Tree, text } from "./helm/values.ts";
+import {
+  annotations,
+  contractSchema,
+  DNS_LABEL,
+  disruptionFields,
+  dnsName,
+  duration,
+  imageFields,
+  labels,
+  namedBy,
+  podFields,
+  secretKey,
+  serviceSection,
+  size,
+  TAG,
+} from "./value-fields.ts";
 
 /** The template of the quick start. A parameter reaches the script as `$1`: the container runs `command` followed by `args`. */
 const hello = {
@@ -82,6 +41,8 @@ export const values = {
   }),
   nameOverride: text("", "Replaces the chart's name in labels and names.", { pattern: `^(${DNS_LABEL})?$` }),
   fullnameOverride: text("", "Replaces the whole prefix of all object names.", { pattern: `^(${DNS_LABEL})?$` }),
+  commonLabels: labels("Labels of every object and every pod; the chart's own win. They are in no selector, so they may change."),
+  commonAnnotations: annotations("Annotations of every object; the chart's own win."),
   image: section(
     "The image of the dispatcher and the monitor.",
     imageFields("millrace/millrace", text("", "Tag of the image; empty = the chart's appVersion.", { pattern: `^(${TAG})?$` })),
@@ -118,9 +79,49 @@ export const values = {
     "Job templates by name. `params` is the JSON Schema of a message's params, put in as `$(params.name)`.",
     namedBy(`^${DNS_LABEL}$`, contractSchema(templateConfig)),
   ),
+  rbac: section("Roles and RoleBindings. There are no cluster-wide ones.", {
+    create: bool(true, "Whether the chart makes them. Otherwise somebody has to grant the same to the services' accounts."),
+  }),
   dispatcher: serviceSection("The dispatcher makes Jobs of messages.", "Number of dispatchers; all of them work."),
-  monitor: serviceSection("The monitor watches Jobs and settles their messages.", "Number of monitors."),
-  nats: section("The NATS server that holds all messages and records. One replica, with a disk of its own.", {
+  monitor: serviceSection(
+    "The monitor watches Jobs and settles their messages.",
+    "Number of monitors. Several do no harm: every write of theirs is a compare-and-swap.",
+  ),
+  nats: section("NATS holds all messages and records: a server of the release's own, or one that exists.", {
+    enabled: bool(
+      true,
+      "Whether the chart runs a server: one replica, with a disk of its own. Otherwise `nats.external.url` names one.",
+    ),
+    external: section(
+      "A NATS server that is not part of the release. JetStream must be on; at least 2.12.10, or 2.14.2 of the newer line.",
+      {
+        url: text(
+          "",
+          "Its address, such as `nats://nats.example.org:4222`; several separated by commas. Without user and password.",
+          {
+            pattern: "^((nats|tls)://[^\\s,@/]+(,(nats|tls)://[^\\s,@/]+)*)?$",
+          },
+        ),
+        streamReplicas: int(1, "On how many of its servers each stream is kept.", { minimum: 1, maximum: 5 }),
+      },
+    ),
+    auth: section(
+      "How the services show NATS who they are: one Secret, and of the four ways the one whose key is named. Files, never environment values.",
+      {
+        existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
+        credsKey: secretKey("", "Its key with a `.creds` file (JWT and seed)."),
+        tokenKey: secretKey("", "Its key with a token."),
+        nkeyKey: secretKey("", "Its key with the seed of an nkey."),
+        user: text("", "User name, when `passwordKey` is set."),
+        passwordKey: secretKey("", "Its key with the password of `user`."),
+      },
+    ),
+    tls: section("How the services check NATS' certificate, and show one of their own.", {
+      existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
+      caKey: secretKey("ca.crt", "Its key with the certificates of the authorities to trust; empty = those that Node.js trusts."),
+      certKey: secretKey("", "Its key with the services' certificate, as `tls.crt`; empty = they show none."),
+      keyKey: secretKey("", "Its key with the private key of that certificate, as `tls.key`."),
+    }),
     image: section(
       "The image of nats-server.",
       imageFields(
@@ -130,13 +131,45 @@ export const values = {
     ),
     storage: section("The volume of JetStream. It stays when the release is uninstalled.", {
       size: size("10Gi", "Size of the volume. Kubernetes does not let a chart change it later."),
-      storageClassName: text("", "StorageClass of the volume; empty = the cluster's default."),
+      storageClassName: dnsName("", "StorageClass of the volume; empty = the cluster's default."),
     }),
-    maxFileStore: size("8Gi", "How much of the volume JetStream may fill. Less than `nats.storage.size`."),
+    maxFileStore: size(
+      "8Gi",
+      "How much JetStream may store on disk. Less than `nats.storage.size`; of an external NATS, what the account may store.",
+    ),
     maxMemoryStore: size("64Mi", "How much memory streams in memory may take."),
-    resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
-    ...placementFields(),
+    extraConfig: text(
+      "",
+      "Appended to the server's configuration, such as an `authorization` block. It is in a ConfigMap: put in only hashed passwords.",
+    ),
+    extraVolumes: block<V1Volume[]>([], "More volumes of the server's pod, such as a Secret with its certificate.", {
+      items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
+    }),
+    extraVolumeMounts: block<V1VolumeMount[]>([], "Where the server finds them.", {
+      items: { type: "object", required: ["name", "mountPath"] },
+    }),
+    ...podFields({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
+    pdb: disruptionFields(
+      false,
+      "The PodDisruptionBudget of the one server. With `maxUnavailable: 0` its node cannot be drained before somebody removes the pod by hand.",
+    ),
   }),
+  networkPolicy: section("Who may reach the pods. It has an effect only where the cluster's network enforces NetworkPolicies.", {
+    enabled: bool(false, "Whether only the release's pods may reach its NATS server. Producers then need to be in `natsFrom`."),
+    natsFrom: block<V1NetworkPolicyPeer[]>([], "Who else may reach the NATS server, as the peers of a NetworkPolicy.", {
+      items: { type: "object" },
+    }),
+  }),
+  test: section("What `helm test` does: it publishes a message and waits until its job has succeeded.", {
+    enabled: bool(true, "Whether there is such a test."),
+    subject: text("jobs.default.hello", "The message's subject.", { pattern: "^jobs\\.[^\\s.*>]+(\\.[^\\s.*>]+)+$" }),
+    body: text('{"template":"hello","params":{"name":"helm test"}}', "The message."),
+  }),
+  extraObjects: block<unknown[]>(
+    [],
+    "More objects for the release: as objects, or as texts. Each goes through `tpl`, so it may say `{{ .Release.Name }}`.",
+    { items: { anyOf: [{ type: "object", required: ["apiVersion", "kind"] }, { type: "string" }] } },
+  ),
 } satisfies Tree;
 
 export const v = references(values);

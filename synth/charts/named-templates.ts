@@ -33,5 +33,32 @@ export const namedTemplates: { [name: string]: Helper } = {
     code: `{{- $unit := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- mul (regexFind "^[0-9]+" .) (get $unit (regexFind "[KMGT]i$" .)) -}}`,
   },
+  "millrace.topologySpread": {
+    doc: "Topology spread constraints, of which those without a labelSelector get one for the pods themselves.",
+    code: `{{- $selector := dict "matchLabels" .labels -}}
+{{- $all := list -}}
+{{- range .constraints -}}
+{{- $all = append $all (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) -}}
+{{- end -}}
+{{- toYaml $all -}}`,
+  },
+  "millrace.repeatedNames": {
+    doc: "The names in a list of environment variables that are the chart's own, or there twice; separated by commas.",
+    code: `{{- $seen := .ours -}}
+{{- $repeated := list -}}
+{{- range .extra -}}
+{{- if has .name $seen -}}{{- $repeated = append $repeated .name -}}{{- end -}}
+{{- $seen = append $seen .name -}}
+{{- end -}}
+{{- $repeated | uniq | join ", " -}}`,
+  },
+  "millrace.rawQueues": {
+    doc: "The queues that take raw messages, separated by commas.",
+    code: `{{- $names := list -}}
+{{- range $name, $queue := ${v.queues.code} -}}
+{{- if dig "policy" "raw" false ($queue | default dict) -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- $names | join ", " -}}`,
+  },
   "millrace.natsConfig": { doc: "The configuration of nats-server.", text: natsConfig },
 };

@@ -1,23 +1,35 @@
 import type { V1ConfigMap, V1Service, V1StatefulSet } from "@kubernetes/client-node";
 import type { App, Chart } from "cdk8s";
 import type { Check } from "../helm/chart-files.ts";
-import { type Expression, include, lines, optional, raw } from "../helm/expression.ts";
+import { items } from "../helm/collections.ts";
+import { when } from "../helm/documents.ts";
+import { type Expression, filled, include, lines, optional, raw, textWhen } from "../helm/expression.ts";
 import { manifest } from "../helm/templated.ts";
-import { imageOf, named, part, podLabels, RESTRICTED_CONTAINER, RESTRICTED_POD, selectorLabels } from "../release.ts";
+import {
+  imageOf,
+  named,
+  part,
+  podAnnotations,
+  podLabels,
+  RESTRICTED_CONTAINER,
+  RESTRICTED_POD,
+  releaseLabels,
+  selectorLabels,
+} from "../release.ts";
 import { v } from "../values.ts";
+import { disruptionBudget } from "./disruption.ts";
+import { NATS_CLIENT_PORT } from "./nats-client.ts";
+import { allowIngress } from "./network.ts";
 
-const CLIENT_PORT = 4222;
 const MONITOR_PORT = 8222;
 const CONFIG = "nats.conf";
-
-export const natsUrl = (namespace: string): string => `nats://${named("nats")}.${namespace}.svc:${CLIENT_PORT}`;
 
 /**
  * The body of the named template `millrace.natsConfig`: the ConfigMap and its checksum need the same text.
  * `sync_interval: always` because an acknowledged message must survive the loss of the node. A message of 1 MiB plus headers fits 2 MiB.
  */
 export const natsConfig = `server_name: $POD_NAME
-port: ${CLIENT_PORT}
+port: ${NATS_CLIENT_PORT}
 http: ${MONITOR_PORT}
 max_payload: 2MiB
 jetstream {
@@ -25,21 +37,24 @@ jetstream {
   max_file_store: ${v.nats.maxFileStore}
   max_memory_store: ${v.nats.maxMemoryStore}
   sync_interval: always
-}
-`;
+}${textWhen(filled(v.nats.extraConfig), `\n\n${raw(`${v.nats.extraConfig.code} | trimSuffix "\\n"`)}`)}`;
 
 const bytes = (size: Expression<string>): string => `(include "millrace.bytes" ${size.code} | int64)`;
 
 export const storeFitsVolume: Check = {
-  unless: `lt ${bytes(v.nats.maxFileStore)} ${bytes(v.nats.storage.size)}`,
+  unless: `or (not ${v.nats.enabled.code}) (lt ${bytes(v.nats.maxFileStore)} ${bytes(v.nats.storage.size)})`,
   message: `nats.maxFileStore (${v.nats.maxFileStore}) must be less than nats.storage.size (${v.nats.storage.size}): JetStream would fill its volume and stop. Lower the one or raise the other.`,
 };
 
 export function nats(app: App): void {
   const chart = part(app, "nats");
+  when(chart, v.nats.enabled);
   configMap(chart);
   services(chart);
   statefulSet(chart);
+  disruptionBudget(chart, "nats");
+  const peers = [{ podSelector: { matchLabels: releaseLabels } }, items(v.networkPolicy.natsFrom)];
+  allowIngress(chart, "nats", [NATS_CLIENT_PORT, MONITOR_PORT], peers);
 }
 
 function configMap(chart: Chart): void {
@@ -52,7 +67,7 @@ function configMap(chart: Chart): void {
 }
 
 function services(chart: Chart): void {
-  const client = { name: "nats", port: CLIENT_PORT, targetPort: "nats" };
+  const client = { name: "nats", port: NATS_CLIENT_PORT, targetPort: "nats" };
   manifest<V1Service>(chart, "service", {
     apiVersion: "v1",
     kind: "Service",
@@ -84,14 +99,19 @@ function statefulSet(chart: Chart): void {
       selector: { matchLabels: selectorLabels("nats") },
       template: {
         metadata: {
-          labels: podLabels("nats"),
-          annotations: { "checksum/config": raw('include "millrace.natsConfig" $ | sha256sum') },
+          labels: podLabels("nats", v.nats.podLabels),
+          annotations: {
+            // The server reads its configuration when it starts.
+            "checksum/config": `${raw('include "millrace.natsConfig" $ | sha256sum')}`,
+            ...podAnnotations(v.nats.podAnnotations),
+          },
         },
         spec: {
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           imagePullSecrets: v.global.imagePullSecrets,
-          securityContext: { ...RESTRICTED_POD, fsGroup: 65532, fsGroupChangePolicy: "OnRootMismatch" },
+          priorityClassName: optional(v.nats.priorityClassName),
+          securityContext: RESTRICTED_POD,
           containers: [
             {
               name: "nats",
@@ -101,7 +121,7 @@ function statefulSet(chart: Chart): void {
               args: ["-c", `/etc/nats/${CONFIG}`],
               env: [{ name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } }],
               ports: [
-                { name: "nats", containerPort: CLIENT_PORT },
+                { name: "nats", containerPort: NATS_CLIENT_PORT },
                 { name: "monitor", containerPort: MONITOR_PORT },
               ],
               // Reading a large store back takes minutes; only the startup probe may wait that long.
@@ -113,17 +133,19 @@ function statefulSet(chart: Chart): void {
               volumeMounts: [
                 { name: "config", mountPath: "/etc/nats", readOnly: true },
                 { name: "data", mountPath: "/data" },
+                items(v.nats.extraVolumeMounts),
               ],
             },
           ],
           nodeSelector: v.nats.nodeSelector,
           tolerations: v.nats.tolerations,
           affinity: v.nats.affinity,
-          volumes: [{ name: "config", configMap: { name: named("nats") } }],
+          volumes: [{ name: "config", configMap: { name: named("nats") } }, items(v.nats.extraVolumes)],
         },
       },
       volumeClaimTemplates: [
         {
+          // Kubernetes refuses every later change here, so no labels that a user may change.
           metadata: { name: "data", labels: selectorLabels("nats") },
           spec: {
             accessModes: ["ReadWriteOnce"],

@@ -1,18 +1,69 @@
+import { allOf, filled, include, not, textWhen } from "../helm/expression.ts";
 import { defaultJobNamespace, jobNamespaces, named, release } from "../release.ts";
+import { v } from "../values.ts";
+import { natsUrl, withoutAuth } from "./nats-client.ts";
 
 const inNamespace = `-n ${release.namespace}`;
+const rawQueues = include("millrace.rawQueues");
+
+const publish = `nats pub jobs.default.hello '{"template": "hello", "params": {"name": "world"}}'`;
+const publishing = textWhen(
+  v.nats.enabled,
+  `  kubectl ${inNamespace} port-forward service/${named("nats")} 4222 &
+  ${publish}`,
+  `  ${publish.replace("nats pub", `nats --server ${natsUrl} pub`)}`,
+);
+
+const trying = textWhen(
+  v.test.enabled,
+  `Try it; this publishes a message and waits until its job has succeeded:
+
+  helm test ${release.name} ${inNamespace}
+
+`,
+);
+
+/** What a user may take for granted and does not have. */
+const missing = [
+  textWhen(
+    v.nats.enabled,
+    `
+  - A second NATS server. The one is away while its node is; then nothing runs, and nothing is lost. For more than that run your own NATS,
+    and set nats.enabled=false and nats.external.url. Its volume data-${named("nats")}-0 stays when the release is uninstalled.`,
+  ),
+  textWhen(
+    allOf(v.nats.enabled, withoutAuth),
+    `
+  - A password for NATS: whoever reaches ${named("nats")} may publish, and so run jobs. See nats.extraConfig and nats.auth.`,
+  ),
+  textWhen(
+    allOf(not(v.nats.enabled), withoutAuth),
+    `
+  - Credentials for NATS: the services say nobody's name there. See nats.auth.`,
+  ),
+  textWhen(
+    allOf(v.nats.enabled, not(v.networkPolicy.enabled)),
+    `
+  - A NetworkPolicy: every pod of the cluster reaches NATS. See networkPolicy.enabled.`,
+  ),
+  textWhen(
+    not(filled(rawQueues)),
+    `
+  - Raw messages, those that bring their own image: queues take templates only. See queues.<queue>.policy.raw.`,
+  ),
+].join("");
 
 /** What Helm prints after an installation. */
 export const notes = `Millrace is installed as ${release.instance}. Jobs may run in: ${jobNamespaces}
 
 Wait until it is ready:
 
-  kubectl ${inNamespace} rollout status statefulset/${named("nats")} deployment/${named("dispatcher")} deployment/${named("monitor")}
+  kubectl ${inNamespace} rollout status deployment/${named("dispatcher")}
+  kubectl ${inNamespace} rollout status deployment/${named("monitor")}
 
-Publish a first message, and watch it become a Job:
+${trying}Publish a first message, and watch it become a Job:
 
-  kubectl ${inNamespace} port-forward service/${named("nats")} 4222 &
-  nats pub jobs.default.hello '{"template": "hello", "params": {"name": "world"}}'
+${publishing}
   kubectl -n ${defaultJobNamespace} get jobs -w -l millrace.dev/instance=${release.instance}
 
 If nothing happens, look here:
@@ -20,4 +71,7 @@ If nothing happens, look here:
   kubectl ${inNamespace} logs deployment/${named("dispatcher")}     takes messages, creates Jobs
   kubectl ${inNamespace} logs deployment/${named("monitor")}        watches Jobs, settles their messages
   kubectl ${inNamespace} get configmap ${named("config")} -o yaml   queues and templates; an edit by helm upgrade is live at once
+
+What this installation does not have:
+${missing}
 `;

@@ -1,34 +1,42 @@
-import type { V1Deployment, V1EnvVar } from "@kubernetes/client-node";
+import type { V1Deployment, V1EnvVar, V1TopologySpreadConstraint } from "@kubernetes/client-node";
 import type { App } from "cdk8s";
-import { orElse } from "../helm/expression.ts";
+import type { Check } from "../helm/chart-files.ts";
+import { items } from "../helm/collections.ts";
+import { argument, Expression, expressionOf, goString, optional, raw } from "../helm/expression.ts";
 import { manifest, type Templated } from "../helm/templated.ts";
 import {
-  appVersion,
   defaultJobNamespace,
-  imageOf,
   jobNamespaces,
   named,
   part,
+  podAnnotations,
   podLabels,
+  productImage,
   RESTRICTED_CONTAINER,
   RESTRICTED_POD,
   release,
   selectorLabels,
 } from "../release.ts";
 import { v } from "../values.ts";
-import { access, type Rights } from "./access.ts";
+import { access, accountIsNamed, accountName, type Rights, type ServiceName } from "./access.ts";
 import { configMapName } from "./config.ts";
-import { natsUrl } from "./nats.ts";
+import { disruptionBudget } from "./disruption.ts";
+import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes } from "./nats-client.ts";
+import { allowIngress } from "./network.ts";
 
 const HTTP_PORT = 8080;
 
-type ServiceName = "dispatcher" | "monitor";
+/** What a service wants to know besides what all of them do. */
+type Variable = { name: string; value: string | Expression<string> };
 
-/** A service of the platform: an entry point of the one image, in its own Deployment, with its own account. */
-export function service(app: App, name: ServiceName, rights: Rights, environment: Templated<V1EnvVar>[] = []): void {
+/** A service of the platform: an entry point of the one image, in its own Deployment, with its own account. Returns what must hold of its values. */
+export function service(app: App, name: ServiceName, rights: Rights, variables: Variable[] = []): Check[] {
   const chart = part(app, name);
   const values = v[name];
   access(chart, name, rights);
+  disruptionBudget(chart, name);
+  allowIngress(chart, name, [HTTP_PORT]);
+  const own = [...downward, ...commonVariables(name), ...variables];
   manifest<V1Deployment>(chart, "deployment", {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -39,54 +47,80 @@ export function service(app: App, name: ServiceName, rights: Rights, environment
       strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       selector: { matchLabels: selectorLabels(name) },
       template: {
-        metadata: { labels: podLabels(name), annotations: values.podAnnotations },
+        metadata: { labels: podLabels(name, values.podLabels), annotations: podAnnotations(values.podAnnotations) },
         spec: {
-          serviceAccountName: named(name),
+          serviceAccountName: accountName(name),
           automountServiceAccountToken: true,
           // A Service named like one of our variables must not get into the environment.
           enableServiceLinks: false,
           imagePullSecrets: v.global.imagePullSecrets,
+          priorityClassName: optional(values.priorityClassName),
           terminationGracePeriodSeconds: values.terminationGracePeriodSeconds,
           securityContext: RESTRICTED_POD,
           containers: [
             {
               name,
-              image: imageOf({ ...v.image, tag: orElse(v.image.tag, appVersion) }),
+              image: productImage,
               imagePullPolicy: v.image.pullPolicy,
               args: [name],
-              env: [...commonEnvironment(), ...environment],
+              env: [...own, ...natsClientEnvironment(), items(values.extraEnv)],
               ports: [{ name: "http", containerPort: HTTP_PORT }],
               startupProbe: probe("/healthz", { periodSeconds: 1, failureThreshold: 60 }),
               livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
               readinessProbe: probe("/readyz", { periodSeconds: 5, failureThreshold: 2 }),
               resources: values.resources,
               securityContext: RESTRICTED_CONTAINER,
-              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts()],
             },
           ],
           nodeSelector: values.nodeSelector,
           tolerations: values.tolerations,
           affinity: values.affinity,
-          volumes: [{ name: "tmp", emptyDir: {} }],
+          topologySpreadConstraints: spreadConstraints(name),
+          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes()],
         },
       },
     },
   });
+  return [accountIsNamed(name), namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables])];
 }
 
-function commonEnvironment(): Templated<V1EnvVar>[] {
+const downward = [
+  { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
+  { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+] satisfies Templated<V1EnvVar>[];
+
+function commonVariables(name: ServiceName): Variable[] {
+  const grace = v[name].terminationGracePeriodSeconds;
   return [
     { name: "MILLRACE_INSTANCE", value: release.instance },
-    { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
-    { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
     { name: "CONFIG_MAP", value: configMapName },
     { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
     { name: "JOB_NAMESPACES", value: jobNamespaces },
-    { name: "NATS_URL", value: natsUrl(`${release.namespace}`) },
     { name: "ACK_WAIT", value: v.ackWait },
     { name: "LOG_LEVEL", value: v.logLevel },
     { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
+    // What is left of the grace period is for the kubelet, and for ending the process.
+    { name: "SHUTDOWN_TIMEOUT", value: `${raw(`sub ${grace.code} 5`)}s` },
   ];
+}
+
+/** A user cannot name the release's pods in values.yaml, so the chart does it. */
+function spreadConstraints(name: ServiceName): Expression<V1TopologySpreadConstraint[]> {
+  const labels = Object.entries(selectorLabels(name)).map(([key, value]) => `${goString(key)} ${argument(expressionOf(value))}`);
+  const constraints = v[name].topologySpreadConstraints.code;
+  const code = `include "millrace.topologySpread" (dict "constraints" ${constraints} "labels" (dict ${labels.join(" ")}))`;
+  return new Expression(`${code} | fromYamlArray`, "block");
+}
+
+/** Server-side apply, Helm 4's way, refuses a pod in which a variable is there twice; without it the last one would win, without a word. */
+function namesAreOnce(name: ServiceName, ours: string[]): Check {
+  const extra = v[name].extraEnv.code;
+  const repeated = raw(`include "millrace.repeatedNames" (dict "ours" (list ${ours.map(goString).join(" ")}) "extra" ${extra})`);
+  return {
+    unless: `eq (${repeated.code}) ""`,
+    message: `${name}.extraEnv: the chart itself sets ${repeated}, or it is there twice. Leave it out; what the chart sets has a value of its own.`,
+  };
 }
 
 const probe = (path: string, pace: { periodSeconds: number; failureThreshold: number }) => ({

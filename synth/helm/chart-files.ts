@@ -2,8 +2,8 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type App, Chart } from "cdk8s";
 import { stringify } from "yaml";
-import { chartTemplate } from "./documents.ts";
-import { expressionOf } from "./expression.ts";
+import { chartTemplate, templateFile, userObjects } from "./documents.ts";
+import { type Expression, expressionOf } from "./expression.ts";
 import type { Tree } from "./values.ts";
 import { valuesSchema, valuesTable, valuesYaml } from "./values-files.ts";
 import { type Json, textTemplate } from "./yaml.ts";
@@ -20,6 +20,8 @@ export type HelmChart = {
   helpers: { [name: string]: Helper };
   /** Conditions under which Helm must refuse to render, with what it then says. */
   checks: readonly Check[];
+  /** The value that holds a user's own objects, if there is one. */
+  extraObjects?: Expression<unknown>;
   /** NOTES.txt, with expressions. */
   notes: string;
   /** What the README says before the table of values. */
@@ -68,9 +70,11 @@ export function chartFiles(chart: HelmChart): Map<string, string> {
   ]);
   if (chart.checks.length > 0)
     files.set("templates/checks.yaml", templateComment(chart.banner) + chart.checks.map(checkTemplate).join(""));
+  if (chart.extraObjects !== undefined)
+    files.set("templates/extra-objects.yaml", templateComment(chart.banner) + userObjects(chart.extraObjects));
   keepingOrder(() => {
     for (const part of chart.app.node.children) {
-      if (Chart.isChart(part)) files.set(`templates/${part.node.id}.yaml`, templateComment(chart.banner) + chartTemplate(part));
+      if (Chart.isChart(part)) files.set(templateFile(part), templateComment(chart.banner) + chartTemplate(part));
     }
   });
   return files;

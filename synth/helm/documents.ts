@@ -1,5 +1,6 @@
 import { ApiObject, type Chart } from "cdk8s";
 import type { Construct } from "constructs";
+import { spread } from "./collections.ts";
 import { type Condition, Expression } from "./expression.ts";
 import { type Json, toTemplate } from "./yaml.ts";
 
@@ -16,6 +17,38 @@ export function each(construct: Construct, name: string, list: Expression<unknow
   if (!/^[a-z][a-zA-Z0-9]*$/u.test(name)) throw new TypeError(`"${name}" cannot be the name of a template variable`);
   construct.node.addMetadata(GUARD, `range $${name} := ${list.code}`);
   return new Expression<string>(`$${name}`, "string");
+}
+
+/** The construct metadata that holds the name of a chart's template file. */
+const FILE = "helm:file";
+
+/** The chart's template file is not named after the chart: `inFile(chart, "tests/smoke")`. */
+export function inFile(chart: Chart, path: string): void {
+  chart.node.addMetadata(FILE, path);
+}
+
+/** Under `templates/`. */
+export function templateFile(chart: Chart): string {
+  const [named] = chart.node.metadata.filter(({ type }) => type === FILE);
+  return `templates/${named?.data ?? chart.node.id}.yaml`;
+}
+
+/** Every object of the tree gets the entries of the user's map as annotations; its own win. */
+export function annotateAll(root: Construct, annotations: Expression<{ [key: string]: string }>): void {
+  for (const construct of root.node.findAll()) {
+    if (!ApiObject.isApiObject(construct)) continue;
+    for (const [key, value] of Object.entries(spread(annotations))) construct.metadata.addAnnotation(key, value);
+  }
+}
+
+/**
+ * Any further objects that a user wants, each through `tpl`, so that they may say `{{ .Release.Name }}`: as objects, or as texts when an
+ * expression stands where YAML wants a number or a whole map.
+ */
+export function userObjects(list: Expression<unknown>): string {
+  return [`{{- range ${list.code} }}`, "---", '{{ tpl (typeIs "string" . | ternary . (toYaml .)) $ }}', "{{- end }}", ""].join(
+    "\n",
+  );
 }
 
 /** All documents of a cdk8s chart as one template file. */

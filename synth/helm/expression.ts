@@ -1,5 +1,8 @@
 /** How the value of an expression is written into YAML. */
-export type Kind = "string" | "int" | "bool" | "block" | "optional" | "lines";
+export type Kind = "string" | "int" | "bool" | "block" | "optional" | "lines" | "items" | "spread" | "given" | "action";
+
+/** Between the codes of a spread, which is one token for several maps. */
+export const SPREAD_SEPARATOR = "\n";
 
 // Private-use code points: they survive every JSON and YAML step unquoted, and no Kubernetes field may hold them.
 const DIRECT = "\uE000";
@@ -65,6 +68,9 @@ export function pieces(value: string): Piece[] {
   return found;
 }
 
+/** The kinds that give one value, which may be a part of a text. */
+const VALUES: ReadonlySet<Kind> = new Set<Kind>(["string", "int", "bool"]);
+
 /** A path or a string literal: needs no brackets. */
 const ATOM = /^(?:[$.\w]+|"(?:[^"\\]|\\.)*")$/u;
 
@@ -86,6 +92,10 @@ export function goString(value: string): string {
 export function expressionOf(value: string | Expression<string>): Expression<string> {
   if (value instanceof Expression) return value;
   const found = pieces(value);
+  const action = found.find((piece) => "expression" in piece && !VALUES.has(piece.expression.kind));
+  if (action !== undefined && "expression" in action) {
+    throw new TypeError(`an expression of the kind "${action.expression.kind}" has no value that could be part of a text`);
+  }
   const [first] = found;
   if (found.length === 1 && first !== undefined && "expression" in first) {
     return new Expression<string>(first.expression.kind === "int" ? argument(first.expression) : first.expression.code, "string");
@@ -111,8 +121,31 @@ export function orElse(value: Expression<string>, otherwise: string | Expression
   return raw(`${argument(value)} | default ${argument(expressionOf(otherwise))}`);
 }
 
+/** `value` when the condition holds, else `otherwise`. Helm computes both. */
+export function choose(
+  wanted: Condition,
+  value: string | Expression<string>,
+  otherwise: string | Expression<string>,
+): Expression<string> {
+  return raw(`ternary ${argument(expressionOf(value))} ${argument(expressionOf(otherwise))} ${argument(wanted)}`);
+}
+
+/** Whether a text is not empty. */
+export const filled = (value: Expression<string>): Condition => condition(`ne ${argument(value)} ""`);
+
+export const not = (one: Condition): Condition => condition(`not ${argument(one)}`);
+export const allOf = (...all: Condition[]): Condition => condition(`and ${all.map(argument).join(" ")}`);
+export const anyOf = (...all: Condition[]): Condition => condition(`or ${all.map(argument).join(" ")}`);
+
+/** A part of a free text (NOTES.txt, the body of a named template) that is there only when the condition holds. */
+export function textWhen(wanted: Condition, text: string, otherwise = ""): string {
+  const action = (code: string): string => `${new Expression(code, "action")}`;
+  const rest = otherwise === "" ? "" : `${action("else")}${otherwise}`;
+  return `${action(`if ${wanted.code}`)}${text}${rest}${action("end")}`;
+}
+
 /** A field that disappears when its value is empty. */
 export const optional = (value: Expression<string>): Expression<string> => new Expression(value.code, "optional");
 
-/** A text of several lines, written as a YAML block scalar. Values in it must not hold U+2028 and its like, which YAML takes for line ends. */
+/** A text file: written as a YAML block scalar, with one line end at its end, or quoted when it holds what a block scalar cannot. */
 export const lines = (value: Expression<string>): Expression<string> => new Expression(value.code, "lines");

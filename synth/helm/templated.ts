@@ -32,7 +32,9 @@ export function manifest<T extends KubernetesObject>(
   // cdk8s copies these two maps key by key, which would take an expression apart without a word.
   const { labels, annotations } = body.metadata;
   if (labels instanceof Expression || annotations instanceof Expression) {
-    throw new TypeError(`${scope.node.path}/${id}: labels and annotations of the metadata cannot be one expression as a whole`);
+    throw new TypeError(
+      `${scope.node.path}/${id}: labels and annotations of the metadata cannot be one expression as a whole; use { ...spread(map) }`,
+    );
   }
   const { apiVersion, kind, metadata, ...rest } = body;
   return new ApiObject(scope, id, { apiVersion, kind, metadata: metadata as Metadata, ...rest });

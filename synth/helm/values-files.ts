@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import { type Leaf, type Schema, Section, type Tree } from "./values.ts";
+import { type Leaf, SAFE_INTEGERS, type Schema, Section, type Tree } from "./values.ts";
 import type { Json } from "./yaml.ts";
 
 const WIDTH = 110;
@@ -21,9 +21,17 @@ function indented(text: string, indent: string): string {
   return text.replace(/^(?=.)/gmu, indent);
 }
 
+/** A limit that is the value's own, and not that of all numbers. */
+function limit(leaf: Leaf<unknown>, name: "minimum" | "maximum"): Json | undefined {
+  const found = leaf.schema[name];
+  return found === SAFE_INTEGERS[name] ? undefined : found;
+}
+
 /** What the schema says about a value, in words. */
 function rules(leaf: Leaf<unknown>): string {
-  const { minimum, maximum, enum: allowed } = leaf.schema;
+  const { enum: allowed } = leaf.schema;
+  const minimum = limit(leaf, "minimum");
+  const maximum = limit(leaf, "maximum");
   if (Array.isArray(allowed)) return ` One of ${allowed.map((value) => JSON.stringify(value)).join(", ")}.`;
   if (minimum !== undefined && maximum !== undefined) return ` From ${minimum} to ${maximum}.`;
   if (minimum !== undefined) return ` At least ${minimum}.`;

@@ -45,8 +45,11 @@ export type References<T extends Tree> = {
       : never;
 };
 
+/** Helm keeps numbers as float64: beyond these a number would silently become its neighbour. */
+export const SAFE_INTEGERS = { minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER };
+
 export const int = (initial: number, doc: string, range: { minimum?: number; maximum?: number } = {}): Leaf<number> =>
-  new Leaf("int", initial, doc, { type: "integer", ...range });
+  new Leaf("int", initial, doc, { type: "integer", ...SAFE_INTEGERS, ...range });
 
 export const text = (
   initial: string,

@@ -38,10 +38,12 @@ describe("fields", () => {
     );
   });
 
-  it("of several lines are block scalars", () => {
-    expect(toTemplate({ data: { "a.conf": lines(raw('include "conf" $')).toToken() } })).toBe(
-      'data:\n  a.conf: |\n    {{- include "conf" $ | nindent 4 }}\n',
+  it("of several lines are block scalars, or quoted when a block scalar cannot hold them", () => {
+    const template = toTemplate({ data: { "a.conf": lines(raw('include "conf" $')).toToken() } });
+    expect(template).toMatch(
+      /^data:\n {2}\{\{- \$lines := include "conf" \$ \}\}\n {2}a\.conf: \{\{ if regexMatch ".*" \$lines \}\}/u,
     );
+    expect(template).toMatch(/\{\{ \$lines \| quote \}\}\{\{ else \}\}\|\{\{ \$lines \| nindent 4 \}\}\{\{ end \}\}\n$/u);
   });
 
   it("that are empty and mean something stay", () => {

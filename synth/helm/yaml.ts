@@ -1,79 +1,125 @@
-import { type Expression, expressionOf, pieces } from "./expression.ts";
+import { argument, type Expression, expressionOf, type Kind, pieces, SPREAD_SEPARATOR } from "./expression.ts";
+import { literal, scalar } from "./scalar.ts";
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json | undefined };
-
-// Begins with a letter or a slash, so it is never a number, a date or an indicator; the words that YAML 1.1 reads as booleans and null are out.
-const PLAIN = /^[a-zA-Z/](?:[\w./-]|:(?=[\w./-]))*$/u;
-const WORD = /^(?:y|n|yes|no|on|off|true|false|null)$/iu;
+type JsonMap = { [key: string]: Json | undefined };
 
 /** The indentation of a map is part of what `nindent` needs to know, hence no general YAML library. */
 const indentation = (depth: number): string => "  ".repeat(depth);
 
-/** Text that Helm must print as it is: its `{{` are not ours. */
-export const literal = (text: string): string => text.replaceAll("{{", '{{ "{{" }}');
-
-// YAML 1.1, which Helm's parser follows here, takes these for line breaks and blanks inside a quoted string.
-const INVISIBLE = /[\u007f-\u00a0\u2028\u2029\ufeff]/gu;
-
-function plainOrQuoted(text: string): string {
-  if (PLAIN.test(text) && !WORD.test(text)) return text;
-  const quoted = JSON.stringify(text).replace(INVISIBLE, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
-  return literal(quoted);
-}
-
-function scalar(value: string | number | boolean | null): string {
-  if (typeof value !== "string") return JSON.stringify(value);
-  const found = pieces(value);
-  const [first] = found;
-  if (!found.some((piece) => "expression" in piece)) return plainOrQuoted(value);
-  if (found.length === 1 && first !== undefined && "expression" in first && first.direct) {
-    const { expression } = first;
-    if (expression.kind === "int") return `{{ ${expression.code} | int64 }}`;
-    if (expression.kind === "bool") return `{{ ${expression.code} }}`;
-  }
-  // One expression for the whole string, quoted by Helm: valid YAML whatever the values hold.
-  return `{{ ${expressionOf(value).code} | quote }}`;
-}
-
-/** The expression, when the value is one that changes how its key is written. */
-function special(value: Json): Expression<unknown> | undefined {
+/** The expression, when the text is nothing but one that stands for a whole value or a whole key. */
+function special(value: Json | undefined, ...kinds: Kind[]): Expression<unknown> | undefined {
   if (typeof value !== "string") return undefined;
   const [first, second] = pieces(value);
   if (first === undefined || second !== undefined || !("expression" in first) || !first.direct) return undefined;
-  return ["block", "optional", "lines"].includes(first.expression.kind) ? first.expression : undefined;
+  return kinds.includes(first.expression.kind) ? first.expression : undefined;
+}
+
+/** What `given` made: a map with one key, which is the condition. */
+function conditional(value: Json): { code: string; body: Json } | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  const [entry, second] = Object.entries(value);
+  const condition = special(entry?.[0], "given");
+  if (entry === undefined || condition === undefined) return undefined;
+  const [, body] = entry;
+  if (second !== undefined || body === undefined) throw new TypeError("given(…) must be a whole value, with something in it");
+  return { code: condition.code, body };
+}
+
+const around = (at: string, opening: string, inner: string[]): string[] => [
+  `${at}{{- ${opening} }}`,
+  ...inner,
+  `${at}{{- end }}`,
+];
+
+/** A map or a list as the user wrote it, in lines of their own; nothing at all when it is empty. */
+const whole = (code: string, depth: number): string[] =>
+  around(indentation(depth), `with ${code}`, [`${indentation(depth)}{{- toYaml . | nindent ${2 * depth} }}`]);
+
+// What a block scalar cannot hold: control and format characters, the line breaks of YAML 1.1 that are none for anybody else, and a blank at
+// the start, which would count as indentation.
+const UNFIT_FOR_LINES = String.raw`^\\s|[^\\PC\\t\\n]|[\\p{Zl}\\p{Zp}\\x{fffe}\\x{ffff}]`;
+
+function linesField(at: string, name: string, code: string, depth: number): string[] {
+  const block = `|{{ $lines | nindent ${2 * (depth + 1)} }}`;
+  return [
+    `${at}{{- $lines := ${code} }}`,
+    `${name} {{ if regexMatch "${UNFIT_FOR_LINES}" $lines }}{{ $lines | quote }}{{ else }}${block}{{ end }}`,
+  ];
 }
 
 function field(key: string, value: Json, depth: number): string[] {
   const at = indentation(depth);
+  const condition = conditional(value);
+  if (condition !== undefined) return around(at, `if ${condition.code}`, field(key, condition.body, depth));
   const name = `${at}${scalar(key)}:`;
-  const expression = special(value);
+  const expression = special(value, "block", "optional", "lines", "items");
   switch (expression?.kind) {
     case "block":
-      return [
-        `${at}{{- with ${expression.code} }}`,
-        name,
-        `${at}  {{- toYaml . | nindent ${2 * (depth + 1)} }}`,
-        `${at}{{- end }}`,
-      ];
+      return blockField(at, name, expression.code, depth);
     case "optional":
-      return [`${at}{{- with ${expression.code} }}`, `${name} {{ . | quote }}`, `${at}{{- end }}`];
+      return around(at, `with ${expression.code}`, [`${name} {{ . | quote }}`]);
     case "lines":
-      return [`${name} |`, `${at}  {{- ${expression.code} | nindent ${2 * (depth + 1)} }}`];
+      return linesField(at, name, expression.code, depth);
+    case "items":
+      throw new TypeError(`${key}: items(…) must be an element of a list`);
     default:
   }
   if (typeof value !== "object" || value === null) return [`${name} ${scalar(value)}`];
+  const users = Array.isArray(value) ? onlyItems(value) : onlySpread(value);
+  if (users !== undefined) return blockField(at, name, users, depth);
   if (Array.isArray(value)) return value.length === 0 ? [`${name} []`] : [name, ...list(value, depth + 1)];
   return Object.keys(value).length === 0 ? [`${name} {}`] : [name, ...map(value, depth + 1)];
 }
 
-function map(value: { [key: string]: Json | undefined }, depth: number): string[] {
-  return Object.entries(value).flatMap(([key, inner]) => (inner === undefined ? [] : field(key, inner, depth)));
+function blockField(at: string, name: string, code: string, depth: number): string[] {
+  return around(at, `with ${code}`, [name, `${at}  {{- toYaml . | nindent ${2 * (depth + 1)} }}`]);
+}
+
+const orEmpty = (code: string, empty: "dict" | "list"): string => `(${code} | default ${empty})`;
+
+/** The user's maps as one; the first wins. */
+function merged(spread: Expression<unknown>): string {
+  const codes = spread.code.split(SPREAD_SEPARATOR);
+  if (codes.length === 1) return spread.code;
+  return `merge dict ${codes.map((code) => orEmpty(code, "dict")).join(" ")}`;
+}
+
+/** A map or a list in which there is nothing of ours goes away with its key when the user's are empty. */
+function onlySpread(value: JsonMap): string | undefined {
+  const [key, second] = Object.keys(value);
+  const spread = second === undefined ? special(key, "spread") : undefined;
+  return spread && merged(spread);
+}
+
+function onlyItems(value: Json[]): string | undefined {
+  const codes = value.map((item) => special(item, "items")?.code);
+  const [first] = codes;
+  if (first === undefined || codes.includes(undefined)) return undefined;
+  return codes.length === 1 ? first : `concat ${codes.map((code) => orEmpty(code ?? "", "list")).join(" ")}`;
+}
+
+function map(value: JsonMap, depth: number): string[] {
+  const keys = Object.keys(value).filter((key) => special(key, "spread") === undefined);
+  return Object.entries(value).flatMap(([key, inner]) => {
+    if (inner === undefined) return [];
+    if (special(key, "given") !== undefined) throw new TypeError("given(…) must be a whole value, with something in it");
+    const spread = special(key, "spread");
+    if (spread === undefined) return field(key, inner, depth);
+    // A key twice in a map is an error for one parser and a silent choice for another: ours wins.
+    const ours = keys.map((own) => argument(expressionOf(own))).join(" ");
+    return whole(keys.length === 0 ? merged(spread) : `omit ${orEmpty(merged(spread), "dict")} ${ours}`, depth);
+  });
 }
 
 function list(value: Json[], depth: number): string[] {
   const at = indentation(depth);
   return value.flatMap((item) => {
-    if (special(item) !== undefined)
+    const condition = conditional(item);
+    if (condition !== undefined) return around(at, `if ${condition.code}`, list([condition.body], depth));
+    const users = special(item, "items");
+    if (users !== undefined) return whole(users.code, depth);
+    if (special(item, "block", "optional", "lines") !== undefined)
       throw new TypeError("a block, an optional or a multi-line expression must be the value of a key, not of a list");
     if (typeof item !== "object" || item === null) return [`${at}- ${scalar(item)}`];
     const inner = Array.isArray(item) ? list(item, depth + 1) : map(item, depth + 1);
@@ -85,7 +131,7 @@ function list(value: Json[], depth: number): string[] {
 }
 
 /** The object as a Helm template. */
-export function toTemplate(value: { [key: string]: Json | undefined }): string {
+export function toTemplate(value: JsonMap): string {
   return map(value, 0)
     .map((line) => `${line}\n`)
     .join("");

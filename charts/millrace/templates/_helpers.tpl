@@ -34,6 +34,36 @@
 {{- mul (regexFind "^[0-9]+" .) (get $unit (regexFind "[KMGT]i$" .)) -}}
 {{- end }}
 
+{{- /* Topology spread constraints, of which those without a labelSelector get one for the pods themselves. */}}
+{{- define "millrace.topologySpread" -}}
+{{- $selector := dict "matchLabels" .labels -}}
+{{- $all := list -}}
+{{- range .constraints -}}
+{{- $all = append $all (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end }}
+
+{{- /* The names in a list of environment variables that are the chart's own, or there twice; separated by commas. */}}
+{{- define "millrace.repeatedNames" -}}
+{{- $seen := .ours -}}
+{{- $repeated := list -}}
+{{- range .extra -}}
+{{- if has .name $seen -}}{{- $repeated = append $repeated .name -}}{{- end -}}
+{{- $seen = append $seen .name -}}
+{{- end -}}
+{{- $repeated | uniq | join ", " -}}
+{{- end }}
+
+{{- /* The queues that take raw messages, separated by commas. */}}
+{{- define "millrace.rawQueues" -}}
+{{- $names := list -}}
+{{- range $name, $queue := $.Values.queues -}}
+{{- if dig "policy" "raw" false ($queue | default dict) -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- $names | join ", " -}}
+{{- end }}
+
 {{- /* The configuration of nats-server. */}}
 {{- define "millrace.natsConfig" -}}
 server_name: $POD_NAME
@@ -45,5 +75,7 @@ jetstream {
   max_file_store: {{ $.Values.nats.maxFileStore }}
   max_memory_store: {{ $.Values.nats.maxMemoryStore }}
   sync_interval: always
-}
+}{{ if ne $.Values.nats.extraConfig "" }}
+
+{{ $.Values.nats.extraConfig | trimSuffix "\n" }}{{ end }}
 {{- end }}

@@ -1,0 +1,113 @@
+import type {
+  V1Affinity,
+  V1EnvVar,
+  V1ResourceRequirements,
+  V1Toleration,
+  V1TopologySpreadConstraint,
+} from "@kubernetes/client-node";
+import { z } from "zod";
+import { block, bool, int, type Leaf, oneOf, type Schema, section, text } from "./helm/values.ts";
+
+/** Groups of values that several parts of the chart have. */
+export type StringMap = { [key: string]: string };
+
+export const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
+const DNS_NAME = "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?";
+export const TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";
+const INT32_MAX = 2_147_483_647;
+
+export const duration = (initial: string, doc: string): Leaf<string> =>
+  text(initial, doc, { pattern: "^([0-9]+(ms|s|m|h|d))+$" });
+
+/** Only binary units: the chart compares sizes, and NATS reads them too. */
+export const size = (initial: string, doc: string): Leaf<string> =>
+  text(initial, doc, { pattern: "^[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)$" });
+
+export const dnsName = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: `^(${DNS_NAME})?$` });
+
+/** A key of a Secret. */
+export const secretKey = (initial: string, doc: string): Leaf<string> =>
+  text(initial, doc, { pattern: "^[-._a-zA-Z0-9]*$", maxLength: 253 });
+
+const LABEL_VALUE: Schema = { type: "string", pattern: "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$" };
+
+export const labels = (doc: string): Leaf<StringMap> => block<StringMap>({}, doc, { additionalProperties: LABEL_VALUE });
+export const annotations = (doc: string): Leaf<StringMap> =>
+  block<StringMap>({}, doc, { additionalProperties: { type: "string" } });
+
+export const imageFields = (repository: string, tag: Leaf<string>) => ({
+  registry: text("", "Registry of the image. `global.imageRegistry` wins over it; empty = the container runtime's default."),
+  repository: text(repository, "Repository of the image.", { minLength: 1 }),
+  tag,
+  digest: text("", "Digest (`sha256:…`) of the image; wins over the tag.", { pattern: "^(sha256:[0-9a-f]{64})?$" }),
+  pullPolicy: oneOf("IfNotPresent", "When the kubelet pulls the image.", ["IfNotPresent", "Always", "Never"]),
+});
+
+const resources = (requests: StringMap, limits: StringMap): Leaf<V1ResourceRequirements> =>
+  block<V1ResourceRequirements>({ requests, limits }, "CPU and memory of the container.");
+
+/** What every pod of the chart has. */
+export const podFields = (requests: StringMap, limits: StringMap) => ({
+  resources: resources(requests, limits),
+  podLabels: labels("Labels of the pods; win over `commonLabels`."),
+  podAnnotations: annotations("Annotations of the pods; win over `commonAnnotations`."),
+  priorityClassName: dnsName("", "PriorityClass of the pods."),
+  nodeSelector: block<StringMap>({}, "Labels that a node must have.", { additionalProperties: LABEL_VALUE }),
+  tolerations: block<V1Toleration[]>([], "Taints that the pods tolerate.", { items: { type: "object" } }),
+  affinity: block<V1Affinity>({}, "Affinity of the pods."),
+});
+
+export const disruptionFields = (enabled: boolean, doc: string) =>
+  section(doc, {
+    enabled: bool(enabled, "Whether there is one."),
+    maxUnavailable: int(1, "How many pods may be away at once.", { minimum: 0, maximum: INT32_MAX }),
+  });
+
+const spreadOverNodes = [{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" }];
+
+export const serviceSection = (doc: string, replicasDoc: string) =>
+  section(doc, {
+    replicas: int(2, replicasDoc, { minimum: 0, maximum: INT32_MAX }),
+    serviceAccount: section("The account as which it talks to the API server.", {
+      create: bool(true, "Whether the chart makes the account. Otherwise `name` names one that exists."),
+      name: dnsName("", "Name of the account; empty = the name of the Deployment."),
+      annotations: annotations("Annotations of the account, such as those by which clouds map it to an identity of theirs."),
+    }),
+    extraEnv: block<V1EnvVar[]>([], "More environment variables. A name that the chart itself sets is refused.", {
+      items: {
+        type: "object",
+        required: ["name"],
+        properties: { name: { type: "string", pattern: "^[-._a-zA-Z][-._a-zA-Z0-9]*$" } },
+      },
+    }),
+    ...podFields({ cpu: "50m", memory: "96Mi" }, { memory: "256Mi" }),
+    topologySpreadConstraints: block<V1TopologySpreadConstraint[]>(
+      spreadOverNodes,
+      "How the pods spread over nodes and zones. Without a `labelSelector` a constraint counts this service's pods.",
+      { items: { type: "object" } },
+    ),
+    pdb: disruptionFields(true, "The PodDisruptionBudget: how far a drain of nodes may go at once."),
+    terminationGracePeriodSeconds: int(
+      30,
+      "How long a stopping pod may take, in seconds. The service stops taking work at once, and has all but 5 s of this to finish.",
+      { minimum: 6, maximum: INT32_MAX },
+    ),
+  });
+
+/** What the services will accept, so that Helm refuses the rest before anything is installed. */
+export function contractSchema(schema: z.ZodType): Schema {
+  const { $schema: _dialect, ...json } = z.toJSONSchema(schema, { io: "input", target: "draft-7" });
+  return withoutPropertyNames(json as Schema);
+}
+
+/** Helm's validator blames a random other value for a key that `propertyNames` refuses; the services check keys themselves. */
+function withoutPropertyNames(schema: Schema): Schema {
+  const json = JSON.stringify(schema, (key, value: unknown) => (key === "propertyNames" ? undefined : value));
+  return JSON.parse(json) as Schema;
+}
+
+/** Not `propertyNames`: Helm's validator then blames a random other value. */
+export const namedBy = (pattern: string, schema: Schema): Schema => ({
+  patternProperties: { [pattern]: schema },
+  additionalProperties: false,
+});
