@@ -2,10 +2,13 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Kubectl } from "./kubectl.ts";
-import { type ClusterLayout, nodeName } from "./layout.ts";
+import type { ClusterLayout } from "./layout.ts";
+import type { NodeName } from "./node-layout.ts";
 
 const VOLUME_COUNT = 8;
 const storageClass = "local";
+/** Folders on one node: a volume follows no pod to another. */
+const volumeNode: NodeName = "node0";
 
 const volumeListSchema = z.object({
   items: z.array(
@@ -60,7 +63,7 @@ export class BaseObjects {
   }
 
   #volume(name: string): object {
-    const onNode = { key: "kubernetes.io/hostname", operator: "In", values: [nodeName] };
+    const onNode = { key: "kubernetes.io/hostname", operator: "In", values: [volumeNode] };
     return {
       apiVersion: "v1",
       kind: "PersistentVolume",

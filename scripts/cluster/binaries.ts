@@ -1,86 +1,48 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { type BinaryName, godebugDefault, goVersion, kubernetes, type Recipe, recipes } from "./binary-recipes.ts";
 import { ClusterError } from "./cluster-error.ts";
 import { command } from "./command.ts";
+import { FREE_FOR_BUILD, requireFreeSpace } from "./disk-space.ts";
 import { withFileLock } from "./file-lock.ts";
-import { type GoModule, renderGoMod, stagingModules, stagingVersion } from "./go-module.ts";
+import { type GoModule, moduleReplacements, type Replacement, renderGoMod, stagingModules, stagingVersion } from "./go-module.ts";
 import { cacheHome } from "./layout.ts";
 import { withElapsed } from "./progress.ts";
 
-export const binaryNames = ["kubernetes", "helm", "coredns", "nats-server"] as const;
-export type BinaryName = (typeof binaryNames)[number];
+export { type BinaryName, baseBinaries, binaryNames, kubernetesPrograms } from "./binary-recipes.ts";
 
-interface Recipe {
-  readonly module: GoModule;
-  /** Several programs of one module are linked in one `go build`, and the cache entry is then a folder. */
-  readonly packages: readonly string[];
-  /** Building against Kubernetes' own staging modules reuses what its compile left in Go's cache. */
-  readonly sharesKubernetesModules: boolean;
-  readonly linkerFlags: readonly string[];
-  readonly typicalSeconds: number;
-}
-
-const kubernetes: GoModule = { path: "k8s.io/kubernetes", version: "v1.36.3" };
-const goVersion = "1.26.0";
-const godebugDefault = "go1.26";
 const BUILD_DEADLINE_MS = 3_600_000;
 
-export const kubernetesPrograms = [
-  "kube-apiserver",
-  "kube-controller-manager",
-  "kube-scheduler",
-  "kubelet",
-  "kube-proxy",
-  "kubectl",
-] as const;
-
-/** Unstamped, Kubernetes calls itself v0.0.0-master, and clients then refuse features by version. */
-function versionStamp(version: string): string[] {
-  const [major = "", minor = ""] = version.replace(/^v/, "").split(".");
-  return ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].flatMap((path) => [
-    `-X ${path}.gitVersion=${version}`,
-    `-X ${path}.gitMajor=${major}`,
-    `-X ${path}.gitMinor=${minor}`,
-  ]);
-}
-
-const recipes: Record<BinaryName, Recipe> = {
-  kubernetes: {
-    module: kubernetes,
-    packages: kubernetesPrograms.map((program) => `${kubernetes.path}/cmd/${program}`),
-    sharesKubernetesModules: true,
-    linkerFlags: versionStamp(kubernetes.version),
-    typicalSeconds: 310,
-  },
-  helm: {
-    module: { path: "helm.sh/helm/v4", version: "v4.3.1" },
-    packages: ["helm.sh/helm/v4/cmd/helm"],
-    sharesKubernetesModules: true,
-    linkerFlags: ["-X helm.sh/helm/v4/internal/version.version=v4.3.1"],
-    typicalSeconds: 90,
-  },
-  coredns: {
-    module: { path: "github.com/coredns/coredns", version: "v1.15.0" },
-    packages: ["github.com/coredns/coredns"],
-    sharesKubernetesModules: true,
-    linkerFlags: [],
-    typicalSeconds: 85,
-  },
-  "nats-server": {
-    module: { path: "github.com/nats-io/nats-server/v2", version: "v2.15.2" },
-    packages: ["github.com/nats-io/nats-server/v2"],
-    sharesKubernetesModules: false,
-    linkerFlags: [],
-    typicalSeconds: 16,
-  },
-};
+const downloadSchema = z.object({ GoMod: z.string(), Dir: z.string() });
 
 export function binaryVersion(name: BinaryName): string {
   return recipes[name].module.version;
 }
 
+/** Those that `ensureBinaries` would have to build, with the seconds that it takes on two cores. */
+export function missingBinaries(names: readonly BinaryName[]): { readonly name: BinaryName; readonly seconds: number }[] {
+  return names.filter((name) => !existsSync(cacheEntry(name))).map((name) => ({ name, seconds: recipes[name].typicalSeconds }));
+}
+
+function cacheEntry(name: BinaryName): string {
+  return join(cacheHome(), "tools", `${name}-${recipes[name].module.version}`);
+}
+
 /**
- * Absolute path per name: the program itself, or for "kubernetes" the folder of its six programs. Needs Go, no root, no cluster.
+ * Absolute path per name: the program itself, or the folder of its programs for "kubernetes" (six) and "keda" (three, and its `config`).
+ * Needs Go, no root, no cluster.
  * missing → building (in a temporary folder, under a lock) → there (by one rename): a killed build leaves nothing that looks finished.
  */
 export async function ensureBinaries<Name extends BinaryName>(
@@ -93,11 +55,10 @@ export async function ensureBinaries<Name extends BinaryName>(
 }
 
 async function ensureBinary(name: BinaryName, progress: (line: string) => void): Promise<string> {
-  const toolsDir = join(cacheHome(), "tools");
-  const home = join(toolsDir, `${name}-${recipes[name].module.version}`);
+  const home = cacheEntry(name);
   const path = recipes[name].packages.length === 1 ? join(home, name) : home;
   if (existsSync(home)) return path;
-  mkdirSync(toolsDir, { recursive: true });
+  mkdirSync(dirname(home), { recursive: true });
   const lock = {
     path: `${home}.lock`,
     deadlineMs: BUILD_DEADLINE_MS,
@@ -113,19 +74,27 @@ async function build(name: BinaryName, home: string, progress: (line: string) =>
   const recipe = recipes[name];
   await requireGo();
   sweepAbandonedBuilds(home);
+  const caches = (await command("go", ["env", "GOCACHE", "GOMODCACHE"])).trim().split("\n");
+  requireFreeSpace([dirname(home), tmpdir(), ...caches], FREE_FOR_BUILD);
   const workDir = mkdtempSync(`${home}.build-`);
   const logFile = `${home}.log`;
   rmSync(logFile, { force: true });
   const label = `building ${name} ${recipe.module.version} (first time only, about ${recipe.typicalSeconds} s on two cores)`;
   try {
     await withElapsed({ label, progress }, async () => {
-      const replace = recipe.sharesKubernetesModules ? await stagingReplacements(workDir, logFile) : [];
+      writeFileSync(join(workDir, "go.mod"), `module millrace.local/lookup\n\ngo ${goVersion}\n`);
+      const source = await download(recipe.module, workDir, logFile);
+      const staging = recipe.sharesKubernetesModules ? await stagingReplacements(workDir, logFile) : [];
       const module = {
         name: `millrace.local/${name}`,
         goVersion,
         godebugDefault,
         require: recipe.module,
-        replace,
+        // A replacement counts in the main module only, which here is ours: the program's own have to be copied.
+        replace: [
+          ...moduleReplacements(readFileSync(source.GoMod, "utf8")).filter(({ path }) => !isIn(staging, path)),
+          ...staging,
+        ],
         packages: recipe.packages,
       };
       writeFileSync(join(workDir, "go.mod"), renderGoMod(module));
@@ -139,6 +108,7 @@ async function build(name: BinaryName, home: string, progress: (line: string) =>
         logFile,
       );
       nameSingleProgram(outDir, name, recipe);
+      for (const folder of recipe.carries ?? []) cpSync(join(source.Dir, folder), join(outDir, folder), { recursive: true });
       renameSync(outDir, home);
     });
   } finally {
@@ -161,16 +131,21 @@ function sweepAbandonedBuilds(home: string): void {
   }
 }
 
-async function stagingReplacements(workDir: string, logFile: string): Promise<GoModule[]> {
-  writeFileSync(join(workDir, "go.mod"), `module millrace.local/lookup\n\ngo ${goVersion}\n`);
-  const answer: unknown = JSON.parse(
-    await go(["mod", "download", "-json", `${kubernetes.path}@${kubernetes.version}`], workDir, logFile),
-  );
-  if (typeof answer !== "object" || answer === null || !("GoMod" in answer) || typeof answer.GoMod !== "string") {
-    throw new ClusterError("BUILD_FAILED", `go mod download gave no go.mod for ${kubernetes.path}. See ${logFile}.`);
-  }
+async function stagingReplacements(workDir: string, logFile: string): Promise<Replacement[]> {
+  const { GoMod } = await download(kubernetes, workDir, logFile);
   const version = stagingVersion(kubernetes.version);
-  return stagingModules(readFileSync(answer.GoMod, "utf8")).map((path) => ({ path, version }));
+  return stagingModules(readFileSync(GoMod, "utf8")).map((path) => ({ path, by: { path, version } }));
+}
+
+function isIn(replacements: readonly Replacement[], path: string): boolean {
+  return replacements.some((replacement) => replacement.path === path);
+}
+
+async function download(module: GoModule, workDir: string, logFile: string): Promise<z.infer<typeof downloadSchema>> {
+  const name = `${module.path}@${module.version}`;
+  const answer = downloadSchema.safeParse(JSON.parse(await go(["mod", "download", "-json", name], workDir, logFile)));
+  if (!answer.success) throw new ClusterError("BUILD_FAILED", `go mod download did not say where ${name} is. See ${logFile}.`);
+  return answer.data;
 }
 
 async function go(args: readonly string[], cwd: string, logFile: string): Promise<string> {

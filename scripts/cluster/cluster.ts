@@ -2,20 +2,21 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { ensureBinaries } from "./binaries.ts";
 import { ClusterError } from "./cluster-error.ts";
-import { ClusterNode } from "./cluster-node.ts";
-import type { ComponentHealth } from "./component.ts";
+import { ClusterRemains } from "./cluster-remains.ts";
+import type { ComponentHealth } from "./component-health.ts";
 import { componentSpecs, type Programs } from "./control-plane.ts";
+import { FREE_FOR_CLUSTER, requireFreeSpace } from "./disk-space.ts";
 import { withFileLock } from "./file-lock.ts";
+import { Fleet, rememberedNodeCount } from "./fleet.ts";
 import { ImageStore } from "./image-store.ts";
 import { ClusterLayout, stateHome } from "./layout.ts";
-import { NodeNetwork } from "./node-network.ts";
-import { NodeRemains } from "./node-remains.ts";
+import { type NodeCount, type NodeName, namesOfNodes } from "./node-layout.ts";
 import { ensurePackages, requireRoot } from "./preflight.ts";
 import { withElapsed } from "./progress.ts";
 import { UserKubeconfig } from "./user-kubeconfig.ts";
 
 export { ClusterError, type ClusterErrorCode } from "./cluster-error.ts";
-export type { ComponentHealth, ComponentState } from "./component.ts";
+export type { ComponentHealth, ComponentState } from "./component-health.ts";
 
 /** Longer than a cold build of everything: another `up` may be doing just that. */
 const LOCK_DEADLINE_MS = 1_800_000;
@@ -27,7 +28,7 @@ export interface LocalClusterOptions {
 }
 
 /**
- * A real one-node Kubernetes on this machine, without Docker.
+ * A real Kubernetes of one node or two on this machine, without Docker.
  *
  * absent → running (`up`) → absent (`down`). A crash, `kill -9` or reboot leaves it broken; then `up` climbs down a ladder
  * until one rung holds: start what is dead → restart everything in place, as after a reboot (data stay) → start afresh (data
@@ -44,12 +45,12 @@ export class LocalCluster {
   readonly binDir: string;
   readonly logDir: string;
   readonly #layout: ClusterLayout;
-  readonly #remains: NodeRemains;
+  readonly #remains: ClusterRemains;
   readonly #progress: (line: string) => void;
 
   constructor(options: LocalClusterOptions) {
     this.#layout = new ClusterLayout({ name: options.name, stateHome: stateHome() });
-    this.#remains = new NodeRemains({ layout: this.#layout });
+    this.#remains = new ClusterRemains({ layout: this.#layout });
     this.#progress = options.progress;
     this.name = options.name;
     this.context = options.name;
@@ -63,17 +64,22 @@ export class LocalCluster {
     return existsSync(this.#layout.readyFile);
   }
 
-  async up(): Promise<{ startedFresh: boolean }> {
+  /** `nodes` may grow and shrink a cluster; without it the cluster keeps what it has, and a new one has one. */
+  async up(options: { readonly nodes?: NodeCount } = {}): Promise<{ startedFresh: boolean }> {
     requireRoot("A local cluster");
     await ensurePackages(this.#progress);
     const binaries = await ensureBinaries(["kubernetes", "helm", "coredns"], this.#progress);
     const programs = { kubernetesDir: binaries.kubernetes, coredns: binaries.coredns, helm: binaries.helm };
+    requireFreeSpace([this.stateDir], FREE_FOR_CLUSTER);
     return this.#locked(async () => {
-      const node = new ClusterNode({ layout: this.#layout, programs });
-      const startedFresh = !(await this.#revive(node, programs));
-      if (startedFresh) await this.#startAfresh(node);
+      const nodes = options.nodes ?? this.nodes;
+      const fleet = new Fleet({ layout: this.#layout, programs, nodes });
+      const startedFresh = !(await this.#revive(fleet, programs));
+      if (startedFresh) await this.#startAfresh(fleet);
+      if (nodes === 1 && existsSync(this.#layout.node("node1").dir)) await this.#removeNode1(fleet);
+      writeFileSync(this.#layout.nodeCountFile, `${nodes}\n`);
       writeFileSync(this.#layout.readyFile, recipeOf(this.#layout, programs));
-      await node.recycleVolumes();
+      await fleet.recycleVolumes();
       await this.#enterUserKubeconfig();
       return { startedFresh };
     });
@@ -92,21 +98,44 @@ export class LocalCluster {
     await new UserKubeconfig().remove(this.name, previous);
   }
 
+  /** How many nodes it was last told to have. */
+  get nodes(): NodeCount {
+    return rememberedNodeCount(this.#layout) ?? 1;
+  }
+
+  /**
+   * For tests of faults: SIGKILL for all that runs on a node, its pods too, as if its power were cut; `up` brings it back.
+   * On node0 that is the control plane and the gateway as well.
+   */
+  async killNode(name: NodeName): Promise<void> {
+    requireRoot(`Killing ${name} of the cluster ${this.name}`);
+    await this.#remains.killNode(name);
+  }
+
   async health(): Promise<ComponentHealth[]> {
+    requireRoot(`Looking into the cluster ${this.name}`);
     // Paths only: asking after the health of a cluster must not build its programs.
     const programs = { kubernetesDir: this.binDir, coredns: `${this.binDir}/coredns`, helm: `${this.binDir}/helm` };
-    return new ClusterNode({ layout: this.#layout, programs }).health();
+    return new Fleet({ layout: this.#layout, programs, nodes: this.nodes }).health();
   }
 
   async importImage(archivePath: string, reference: string): Promise<void> {
-    if (!existsSync(this.#layout.containerdSocket)) {
+    const nodes = namesOfNodes(this.nodes).map((name) => this.#layout.node(name));
+    if (!nodes.every((node) => existsSync(node.containerdSocket))) {
       throw new ClusterError(
         "NOT_RUNNING",
         `The cluster ${this.name} is not running. Start it first: node scripts/cluster/main.ts up --name ${this.name}`,
       );
     }
-    const result = await new ImageStore({ layout: this.#layout }).import(archivePath, reference);
-    if (result.kind === "imported") this.#progress(`${this.name}: imported ${reference}`);
+    const results = await Promise.all(nodes.map(async (node) => new ImageStore({ node }).import(archivePath, reference)));
+    if (results.some(({ kind }) => kind === "imported")) this.#progress(`${this.name}: imported ${reference}`);
+  }
+
+  async #removeNode1(fleet: Fleet): Promise<void> {
+    await withElapsed({ label: `${this.name}: removing node1`, progress: this.#progress }, async () => {
+      await this.#remains.removeNode("node1");
+      await fleet.forgetNode("node1");
+    });
   }
 
   async #enterUserKubeconfig(): Promise<void> {
@@ -117,20 +146,19 @@ export class LocalCluster {
   }
 
   /** False when nothing of the former cluster can be kept. */
-  async #revive(node: ClusterNode, programs: Programs): Promise<boolean> {
+  async #revive(fleet: Fleet, programs: Programs): Promise<boolean> {
     if (!this.exists()) return false;
     const sameRecipe = readFileSync(this.#layout.readyFile, "utf8") === recipeOf(this.#layout, programs);
-    const health = await node.health();
+    const health = await fleet.health();
     if (sameRecipe && health.every(({ state }) => state === "running")) return true;
     const failing = health.filter(({ state }) => state !== "running").map(({ component, state }) => `${component} ${state}`);
     this.#progress(`${this.name}: ${sameRecipe ? failing.join(", ") : "its programs or their flags have changed"}`);
-    // Processes keep a deleted namespace to themselves: with that gone, or nobody alive, there is nothing to join.
-    const joinable =
-      health.some(({ state }) => state !== "stopped") && (await new NodeNetwork({ layout: this.#layout }).intact());
-    if (sameRecipe && joinable && (await this.#rung("starting what is dead", async () => node.start()))) return true;
+    // With nobody alive there is nothing to join, and a restart in place is the quicker way.
+    const joinable = health.some(({ state }) => state !== "stopped") && (await fleet.joinable());
+    if (sameRecipe && joinable && (await this.#rung("starting what is dead", async () => fleet.start()))) return true;
     return this.#rung("restarting everything in place, its data stay", async () => {
       await this.#remains.clear();
-      await node.start();
+      await fleet.start();
     });
   }
 
@@ -144,7 +172,7 @@ export class LocalCluster {
     }
   }
 
-  async #startAfresh(node: ClusterNode): Promise<void> {
+  async #startAfresh(fleet: Fleet): Promise<void> {
     const revived = this.exists();
     if (revived)
       this.#progress(
@@ -160,7 +188,7 @@ export class LocalCluster {
       mkdirSync(this.logDir, { recursive: true, mode: 0o700 });
       renameSync(aside, this.#layout.formerLogDir);
     }
-    await withElapsed({ label: `${this.name}: starting`, progress: this.#progress }, async () => node.start());
+    await withElapsed({ label: `${this.name}: starting`, progress: this.#progress }, async () => fleet.start());
   }
 
   async #locked<T>(body: () => Promise<T>): Promise<T> {
@@ -169,9 +197,9 @@ export class LocalCluster {
   }
 }
 
-/** Changes when a version or a flag does: a running cluster then has to be restarted to be what this code says. */
+/** Changes when a version or a flag does: a running cluster then has to be restarted to be what this code says. node0 speaks for all. */
 function recipeOf(layout: ClusterLayout, programs: Programs): string {
   return createHash("sha256")
-    .update(JSON.stringify(componentSpecs(layout, programs)))
+    .update(JSON.stringify(componentSpecs(layout.node("node0"), programs)))
     .digest("hex");
 }

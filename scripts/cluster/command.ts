@@ -1,7 +1,8 @@
 import { appendFileSync } from "node:fs";
-import { delimiter } from "node:path";
+import { basename, delimiter } from "node:path";
 import { $, ProcessOutput } from "zx";
 import { ClusterError, type ClusterErrorCode } from "./cluster-error.ts";
+import { likelyCause } from "./likely-cause.ts";
 import { lastLines } from "./log-tail.ts";
 
 /** Daemons and network tools live in sbin, which is not on every user's PATH. */
@@ -26,7 +27,7 @@ export interface CommandOptions {
   /** Kept whole even when the command succeeds: the place a user is sent to. */
   readonly logFile?: string;
   readonly code?: ClusterErrorCode;
-  /** The likely fix, in words; ends the error's message. */
+  /** The likely fix, in words, when the output shows no better one; ends the error's message. */
   readonly hint?: string;
 }
 
@@ -48,7 +49,11 @@ export async function command(file: string, args: readonly string[], options: Co
     const ending = cause.signal === null ? `exit code ${cause.exitCode}` : `signal ${cause.signal}`;
     const parts = [`\`${file} ${args.join(" ").slice(0, 300)}\` failed (${ending}).`, lastLines(cause.stdall)];
     if (options.logFile !== undefined) parts.push(`Whole log: ${options.logFile}`);
-    if (options.hint !== undefined) parts.push(options.hint);
-    throw new ClusterError(options.code ?? "COMMAND_FAILED", parts.filter((part) => part !== "").join("\n"), { cause });
+    const likely = likelyCause(basename(file), cause.stdall);
+    const hint = likely?.hint ?? options.hint;
+    if (hint !== undefined) parts.push(hint);
+    throw new ClusterError(likely?.code ?? options.code ?? "COMMAND_FAILED", parts.filter((part) => part !== "").join("\n"), {
+      cause,
+    });
   }
 }

@@ -2,19 +2,10 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { daemonEnvironment } from "./command.ts";
 import { Daemon } from "./daemon.ts";
-import type { ClusterLayout } from "./layout.ts";
 import { logTail } from "./log-tail.ts";
+import type { NodeLayout } from "./node-layout.ts";
 
-export type ComponentState = "running" | "stopped" | "sick";
-
-export interface ComponentHealth {
-  readonly component: string;
-  readonly state: ComponentState;
-  readonly detail: string;
-  readonly logFile: string;
-}
-
-/** How a component answers for itself, asked from inside the cluster's network namespace. */
+/** How a component answers for itself, asked from inside its node's network namespace. */
 export type Probe = { readonly kind: "http"; readonly url: string } | { readonly kind: "socket"; readonly path: string };
 
 export interface ComponentSpec {
@@ -24,29 +15,30 @@ export interface ComponentSpec {
   readonly probe: Probe;
 }
 
-/** A program of the cluster, run in its network namespace. Its state is its daemon's; whether it is well is its probe's. */
+/** A program of the cluster, run in the network namespace of its node. Its state is its daemon's; whether it is well is its probe's. */
 export class Component {
   readonly spec: ComponentSpec;
   readonly daemon: Daemon;
-  readonly #layout: ClusterLayout;
+  readonly #node: NodeLayout;
 
-  constructor(options: { readonly spec: ComponentSpec; readonly layout: ClusterLayout }) {
+  constructor(options: { readonly spec: ComponentSpec; readonly node: NodeLayout }) {
     this.spec = options.spec;
-    this.#layout = options.layout;
+    this.#node = options.node;
     const { name } = options.spec;
-    this.daemon = new Daemon({ name, pidFile: options.layout.pidFile(name), logFile: options.layout.logFile(name) });
+    const { cluster } = options.node;
+    this.daemon = new Daemon({ name, pidFile: cluster.pidFile(name), logFile: cluster.logFile(name) });
   }
 
   /** Appends to the log: the end of the previous life is what explains a restart. */
   start(): void {
     if (this.daemon.running() !== undefined) return;
-    mkdirSync(this.#layout.logDir, { recursive: true });
+    mkdirSync(this.#node.cluster.logDir, { recursive: true });
     const log = openSync(this.daemon.logFile, "a");
     try {
       // nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroups from the kubelet.
       // It becomes the program by exec, so its pid is the program's.
-      const child = spawn("nsenter", [`--net=${this.#layout.netnsFile}`, this.spec.file, ...this.spec.args], {
-        cwd: this.#layout.stateDir,
+      const child = spawn("nsenter", [`--net=${this.#node.netnsFile}`, this.spec.file, ...this.spec.args], {
+        cwd: this.#node.dir,
         detached: true,
         env: daemonEnvironment(),
         stdio: ["ignore", log, log],

@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { ComponentSpec } from "./component.ts";
-import { type ClusterLayout, network, nodeName } from "./layout.ts";
+import type { ClusterLayout } from "./layout.ts";
+import { network } from "./network.ts";
+import type { NodeLayout } from "./node-layout.ts";
 
 export interface Programs {
   readonly kubernetesDir: string;
@@ -15,10 +17,14 @@ export const startOrder = [
 ] as const;
 
 export type ComponentName = (typeof startOrder)[number][number];
+type NodeComponentName = "containerd" | "kubelet" | "proxy";
 
-export function componentSpecs(layout: ClusterLayout, programs: Programs): Record<ComponentName, ComponentSpec> {
+/** What runs beside node0's own programs, in the same namespace. */
+function controlPlaneSpecs(
+  layout: ClusterLayout,
+  programs: Programs,
+): Record<Exclude<ComponentName, NodeComponentName>, ComponentSpec> {
   const program = (name: string): string => join(programs.kubernetesDir, name);
-  const config = (name: string): string => layout.configFile(name);
   return {
     etcd: {
       name: "etcd",
@@ -32,12 +38,6 @@ export function componentSpecs(layout: ClusterLayout, programs: Programs): Recor
         "--unsafe-no-fsync",
       ],
       probe: { kind: "http", url: "http://127.0.0.1:2379/health" },
-    },
-    containerd: {
-      name: "containerd",
-      file: "containerd",
-      args: [`--config=${config("containerd.toml")}`],
-      probe: { kind: "socket", path: layout.containerdSocket },
     },
     apiserver: {
       name: "apiserver",
@@ -68,38 +68,69 @@ export function componentSpecs(layout: ClusterLayout, programs: Programs): Recor
       args: [`--kubeconfig=${layout.kubeconfigOf("scheduler")}`, "--leader-elect=false"],
       probe: { kind: "http", url: "https://127.0.0.1:10259/healthz" },
     },
+    coredns: {
+      name: "coredns",
+      file: programs.coredns,
+      args: ["-conf", layout.configFile("Corefile")],
+      probe: { kind: "http", url: "http://127.0.0.1:8181/ready" },
+    },
+  };
+}
+
+/** What every node runs. */
+function nodeSpecs(node: NodeLayout, programs: Programs): Record<NodeComponentName, ComponentSpec> {
+  const program = (name: string): string => join(programs.kubernetesDir, name);
+  return {
+    containerd: {
+      name: node.componentName("containerd"),
+      file: "containerd",
+      args: [`--config=${node.configFile("containerd.toml")}`],
+      probe: { kind: "socket", path: node.containerdSocket },
+    },
     kubelet: {
-      name: "kubelet",
+      name: node.componentName("kubelet"),
       file: program("kubelet"),
       args: [
-        `--config=${config("kubelet.yaml")}`,
-        `--kubeconfig=${layout.kubeconfigOf("kubelet")}`,
-        `--hostname-override=${nodeName}`,
-        `--node-ip=${network.nodeAddress}`,
-        `--root-dir=${layout.kubeletDir}`,
-        `--cert-dir=${layout.pkiDir}`,
+        `--config=${node.configFile("kubelet.yaml")}`,
+        `--kubeconfig=${node.kubeconfigOf("kubelet")}`,
+        `--hostname-override=${node.name}`,
+        `--node-ip=${node.address}`,
+        `--root-dir=${node.kubeletDir}`,
+        `--cert-dir=${node.cluster.pkiDir}`,
       ],
       probe: { kind: "http", url: "http://127.0.0.1:10248/healthz" },
     },
     proxy: {
-      name: "proxy",
+      name: node.componentName("proxy"),
       file: program("kube-proxy"),
-      args: [`--config=${config("kube-proxy.yaml")}`],
+      args: [`--config=${node.configFile("kube-proxy.yaml")}`],
       probe: { kind: "http", url: "http://127.0.0.1:10256/healthz" },
     },
-    coredns: {
-      name: "coredns",
-      file: programs.coredns,
-      args: ["-conf", config("Corefile")],
-      probe: { kind: "http", url: "http://127.0.0.1:8181/ready" },
-    },
+  };
+}
+
+/** The programs of one node by what they do; node0 has the control plane too. */
+export function componentSpecs(node: NodeLayout, programs: Programs): Partial<Record<ComponentName, ComponentSpec>> {
+  const own = nodeSpecs(node, programs);
+  if (node.name !== "node0") return own;
+  const { etcd, apiserver, coredns, ...rest } = controlPlaneSpecs(node.cluster, programs);
+  // In the order that they always had: the recipe of a running cluster is a hash over this.
+  return {
+    etcd,
+    containerd: own.containerd,
+    apiserver,
+    "controller-manager": rest["controller-manager"],
+    scheduler: rest.scheduler,
+    kubelet: own.kubelet,
+    proxy: own.proxy,
+    coredns,
   };
 }
 
 function apiServerArgs(layout: ClusterLayout): string[] {
   return [
     "--etcd-servers=http://127.0.0.1:2379",
-    `--advertise-address=${network.nodeAddress}`,
+    `--advertise-address=${network.controlPlaneAddress}`,
     "--bind-address=0.0.0.0",
     `--secure-port=${network.apiPort}`,
     `--service-cluster-ip-range=${network.serviceSubnet}`,

@@ -1,12 +1,15 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
+import type { ComponentHealth } from "./component-health.ts";
+import { logTail } from "./log-tail.ts";
 import { poll } from "./polling.ts";
 import { formatIdentity, identityOf, isAlive, type ProcessIdentity, parseIdentity, signalProcess } from "./process-identity.ts";
 
 /** kube-apiserver stays up to a minute after TERM while watches are open; nothing here needs longer than this to end well. */
 const TERM_GRACE_MS = 2_000;
 const KILL_GRACE_MS = 5_000;
+const LAST_LINE_LENGTH = 300;
 
 export interface DaemonOptions {
   readonly name: string;
@@ -50,6 +53,13 @@ export class Daemon {
     }
     mkdirSync(dirname(this.pidFile), { recursive: true });
     writeFileSync(this.pidFile, formatIdentity(identity));
+  }
+
+  /** Of a daemon that does not run: its last words are the best reason that there is. */
+  stoppedHealth(): ComponentHealth {
+    const last = existsSync(this.logFile) ? logTail(this.logFile, 1).trim() : "";
+    const detail = last === "" ? "no process" : `no process; last line of its log: ${last.slice(0, LAST_LINE_LENGTH)}`;
+    return { component: this.name, state: "stopped", detail, logFile: this.logFile };
   }
 
   async stop(): Promise<void> {

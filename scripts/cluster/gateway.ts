@@ -5,8 +5,9 @@ import { connect, createServer, Server, type Socket } from "node:net";
 import { ClusterError } from "./cluster-error.ts";
 import { daemonEnvironment } from "./command.ts";
 import { Daemon } from "./daemon.ts";
-import { type ClusterLayout, network } from "./layout.ts";
+import type { ClusterLayout } from "./layout.ts";
 import { logTail } from "./log-tail.ts";
+import { network } from "./network.ts";
 
 /** Below the ephemeral range, whose ports any outgoing connection may hold. */
 const FIRST_PORT = 26_443;
@@ -48,13 +49,17 @@ export class Gateway {
     mkdirSync(this.#layout.logDir, { recursive: true });
     const log = openSync(this.daemon.logFile, "a");
     try {
-      const target = [network.nodeAddress, String(network.apiPort)];
-      const child = spawn("nsenter", [`--net=${this.#layout.netnsFile}`, process.execPath, import.meta.filename, ...target], {
-        cwd: this.#layout.stateDir,
-        detached: true,
-        env: daemonEnvironment(),
-        stdio: ["ignore", log, log, "ipc"],
-      });
+      const target = [network.controlPlaneAddress, String(network.apiPort)];
+      const child = spawn(
+        "nsenter",
+        [`--net=${this.#layout.node("node0").netnsFile}`, process.execPath, import.meta.filename, ...target],
+        {
+          cwd: this.#layout.stateDir,
+          detached: true,
+          env: daemonEnvironment(),
+          stdio: ["ignore", log, log, "ipc"],
+        },
+      );
       await handOver(child, server, this.daemon.logFile);
       this.daemon.record(child.pid);
       writeFileSync(this.#layout.gatewayPortFile, `${port}\n`);

@@ -20,6 +20,7 @@ import { arch } from "node:os";
 import { dirname, join } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
 import { command } from "./command.ts";
+import { FREE_FOR_IMAGES, requireFreeSpace } from "./disk-space.ts";
 import { cacheHome } from "./layout.ts";
 
 export type LayerEntry =
@@ -65,6 +66,7 @@ export async function buildImage(spec: ImageSpec): Promise<BuiltImage> {
     utimesSync(archivePath, now, now);
     return image;
   }
+  requireFreeSpace([folder], FREE_FOR_IMAGES);
   mkdirSync(folder, { recursive: true });
   const workDir = mkdtempSync(`${archivePath}.build-`);
   try {

@@ -4,16 +4,16 @@ import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { ClusterError } from "./cluster-error.ts";
 import { command } from "./command.ts";
-import type { ClusterLayout } from "./layout.ts";
+import type { NodeLayout } from "./node-layout.ts";
 
 const importsSchema = z.record(z.string(), z.string());
 
-/** The images of one cluster's containerd. What was imported is remembered by content, so a repeated import costs one hash. */
+/** The images of one node's containerd. What was imported is remembered by content, so a repeated import costs one hash. */
 export class ImageStore {
-  readonly #layout: ClusterLayout;
+  readonly #node: NodeLayout;
 
-  constructor(options: { readonly layout: ClusterLayout }) {
-    this.#layout = options.layout;
+  constructor(options: { readonly node: NodeLayout }) {
+    this.#node = options.node;
   }
 
   async import(archivePath: string, reference: string): Promise<{ readonly kind: "imported" | "alreadyThere" }> {
@@ -28,15 +28,15 @@ export class ImageStore {
         `${archivePath} was imported and holds no image ${reference}. Build it with that reference as its tag.`,
       );
     }
-    const draft = `${this.#layout.importsFile}.draft`;
+    const draft = `${this.#node.importsFile}.draft`;
     writeFileSync(draft, JSON.stringify({ ...this.#imports(), [reference]: hash }, null, 2));
-    renameSync(draft, this.#layout.importsFile);
+    renameSync(draft, this.#node.importsFile);
     return { kind: "imported" };
   }
 
   #imports(): Readonly<Record<string, string>> {
-    if (!existsSync(this.#layout.importsFile)) return {};
-    return importsSchema.parse(JSON.parse(readFileSync(this.#layout.importsFile, "utf8")));
+    if (!existsSync(this.#node.importsFile)) return {};
+    return importsSchema.parse(JSON.parse(readFileSync(this.#node.importsFile, "utf8")));
   }
 
   async #has(reference: string): Promise<boolean> {
@@ -44,8 +44,8 @@ export class ImageStore {
   }
 
   async #ctr(args: readonly string[]): Promise<string> {
-    return command("ctr", ["--address", this.#layout.containerdSocket, "--namespace", "k8s.io", ...args], {
-      hint: `containerd's log: ${this.#layout.logFile("containerd")}`,
+    return command("ctr", ["--address", this.#node.containerdSocket, "--namespace", "k8s.io", ...args], {
+      hint: `containerd's log: ${this.#node.logFile("containerd")}`,
     });
   }
 }

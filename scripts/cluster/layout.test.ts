@@ -20,8 +20,8 @@ describe("ClusterLayout", () => {
     const two = new ClusterLayout({ name: "millrace-e2e", stateHome: "/s" });
     expect(one.stateDir).toBe("/s/clusters/millrace");
     expect(two.stateDir).toBe("/s/clusters/millrace-e2e");
-    expect(one.netnsFile).not.toBe(two.netnsFile);
-    expect(one.cgroupPath).not.toBe(two.cgroupPath);
+    expect(one.node("node0").netnsFile).not.toBe(two.node("node0").netnsFile);
+    expect(one.node("node0").cgroupPath).not.toBe(two.node("node0").cgroupPath);
     expect(one.lockFile).not.toBe(two.lockFile);
   });
 
@@ -30,7 +30,7 @@ describe("ClusterLayout", () => {
     expect(layout.lockFile.startsWith(`${layout.stateDir}/`)).toBe(false);
   });
 
-  it.each(["", "Big", "a/b", "..", "1st", "a b", "x".repeat(32)])("refuses the name %j", (name) => {
+  it.each(["", "Big", "a/b", "..", "1st", "a b", "x".repeat(32), "millrace-node1"])("refuses the name %j", (name) => {
     expect(() => new ClusterLayout({ name, stateHome: "/s" })).toThrow(expect.objectContaining({ code: "NAME_INVALID" }));
   });
 

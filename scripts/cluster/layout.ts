@@ -1,6 +1,7 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
+import { NodeLayout, type NodeName } from "./node-layout.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -17,37 +18,24 @@ export function cacheHome(environment: Environment = process.env): string {
   return join(xdgFolder(environment["XDG_CACHE_HOME"], ".cache"), "millrace");
 }
 
-/** Addresses may repeat between clusters: each lives in a network namespace of its own, with no link to the outside. */
-export const network = {
-  nodeAddress: "10.111.0.1",
-  nodePrefixBits: 16,
-  nodeSubnet: "10.111.0.0/16",
-  podRangeStart: "10.111.10.1",
-  podRangeEnd: "10.111.13.254",
-  serviceSubnet: "10.96.0.0/16",
-  apiServiceAddress: "10.96.0.1",
-  apiPort: 6443,
-  clusterDomain: "cluster.local",
-  bridge: "node0",
-} as const;
-
-export const nodeName = "node0";
-
 /** A Unix socket's path has room for 107 bytes, and the longest one below the state folder takes this many. */
-const LONGEST_SOCKET_SUFFIX = "/kubelet/pod-resources/kubelet.sock".length;
+const LONGEST_SOCKET_SUFFIX = "/node1/kubelet/pod-resources/kubelet.sock".length;
 const SOCKET_PATH_LIMIT = 107;
 
-/** Where everything of one cluster lies. All names that are global on the machine (namespace, cgroup, context) are the cluster's name. */
+/**
+ * Where everything of one cluster lies that its nodes share. All names that are global on the machine (namespace, cgroup, context)
+ * begin with the cluster's name.
+ */
 export class ClusterLayout {
   readonly name: string;
   readonly stateDir: string;
   readonly lockFile: string;
 
   constructor(options: { readonly name: string; readonly stateHome: string }) {
-    if (!/^[a-z][a-z0-9-]{0,30}$/.test(options.name)) {
+    if (!/^[a-z][a-z0-9-]{0,30}$/.test(options.name) || /-node\d+$/.test(options.name)) {
       throw new ClusterError(
         "NAME_INVALID",
-        `"${options.name}" cannot name a cluster. Use lower case letters, digits and "-", at most 31.`,
+        `"${options.name}" cannot name a cluster. Use lower case letters, digits and "-", at most 31, and no "-node1" at the end: nodes are named so.`,
       );
     }
     this.name = options.name;
@@ -61,27 +49,19 @@ export class ClusterLayout {
     }
   }
 
+  node(name: NodeName): NodeLayout {
+    return new NodeLayout({ cluster: this, name });
+  }
+
+  /** How many nodes the cluster was last told to have; a cluster from before there were two has no such file. */
+  get nodeCountFile(): string {
+    return join(this.stateDir, "node-count");
+  }
   get binDir(): string {
     return join(this.stateDir, "bin");
   }
-  get cgroupPath(): string {
-    return `/${this.name}`;
-  }
-  get cniDir(): string {
-    return join(this.stateDir, "cni");
-  }
   get configDir(): string {
     return join(this.stateDir, "config");
-  }
-  get containerdDir(): string {
-    return join(this.stateDir, "containerd");
-  }
-  get containerdSocket(): string {
-    return join(this.stateDir, "containerd.sock");
-  }
-  /** What a reboot would have emptied had it been on tmpfs: tasks, shims' bundles, pods' namespaces. */
-  get containerdStateDir(): string {
-    return join(this.containerdDir, "state");
   }
   get etcdDir(): string {
     return join(this.stateDir, "etcd");
@@ -89,32 +69,17 @@ export class ClusterLayout {
   get gatewayPortFile(): string {
     return join(this.stateDir, "gateway-port");
   }
-  get importsFile(): string {
-    return join(this.stateDir, "images.json");
-  }
-  get ipamDir(): string {
-    return join(this.stateDir, "ipam");
-  }
   get kubeconfig(): string {
     return join(this.stateDir, "kubeconfig.yaml");
   }
-  get kubeletDir(): string {
-    return join(this.stateDir, "kubelet");
-  }
   get logDir(): string {
     return join(this.stateDir, "log");
-  }
-  get netnsFile(): string {
-    return `/run/netns/${this.name}`;
   }
   get pidDir(): string {
     return join(this.stateDir, "pid");
   }
   get pkiDir(): string {
     return join(this.stateDir, "pki");
-  }
-  get podLogDir(): string {
-    return join(this.stateDir, "pod-log");
   }
   /** The logs of the life before a start afresh: they say why it came to that. */
   get formerLogDir(): string {

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { ClusterLayout } from "./layout.ts";
 import { isRuntimeOf } from "./leftovers.ts";
 
-const layout = new ClusterLayout({ name: "millrace", stateHome: "/s" });
+const layout = new ClusterLayout({ name: "millrace", stateHome: "/s" }).node("node0");
 const shim = "/usr/bin/containerd-shim-runc-v2";
 
 it("owns the shims of its containerd and the runcs of its root", () => {
@@ -12,6 +12,8 @@ it("owns the shims of its containerd and the runcs of its root", () => {
 
 it.each([
   ["another cluster's shim", [shim, "-address", "/s/clusters/millrace-e2e/containerd.sock"]],
+  ["the other node's shim", [shim, "-address", "/s/clusters/millrace/node1/containerd.sock"]],
+  ["the other node's runc", ["runc", "--root", "/s/clusters/millrace/node1/containerd/runc/k8s.io", "create"]],
   ["the machine's own shim", [shim, "-address", "/run/containerd/containerd.sock"]],
   ["the machine's own runc", ["runc", "--root", "/run/runc", "list"]],
   ["someone who reads our files", ["less", `${layout.containerdDir}/config`, layout.containerdSocket]],

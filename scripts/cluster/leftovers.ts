@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ClusterError } from "./cluster-error.ts";
-import type { ClusterLayout } from "./layout.ts";
 import { currentMountsBelow, unmountBelow } from "./mounts.ts";
 import type { NodeCgroup } from "./node-cgroup.ts";
+import type { NodeLayout } from "./node-layout.ts";
 import { poll } from "./polling.ts";
 import { readProcessStat, signalProcess } from "./process-identity.ts";
 
@@ -19,15 +19,15 @@ interface ProcessView {
 }
 
 /**
- * What a cluster leaves on the machine when its components are gone: shims, pods' processes, mounts, and files outside the state folder.
+ * What a node leaves on the machine when its components are gone: shims, pods' processes, mounts, and files outside its folder.
  * Ownership is shown by cgroup, by network namespace, or by a shim's arguments that name our containerd; never by a program's name alone.
  */
 export class Leftovers {
-  readonly #layout: ClusterLayout;
+  readonly #node: NodeLayout;
   readonly #cgroup: NodeCgroup;
 
-  constructor(options: { readonly layout: ClusterLayout; readonly cgroup: NodeCgroup }) {
-    this.#layout = options.layout;
+  constructor(options: { readonly node: NodeLayout; readonly cgroup: NodeCgroup }) {
+    this.#node = options.node;
     this.#cgroup = options.cgroup;
   }
 
@@ -39,7 +39,7 @@ export class Leftovers {
         for (const pid of pids) signalProcess(pid, "SIGKILL");
         return pids.length === 0 ? true : undefined;
       },
-      { what: `the processes of cluster ${this.#layout.name} to end`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
+      { what: `the processes of ${this.#node.globalName} to end`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
     ).catch((cause: unknown) => {
       const survivors = this.processes().join(", ");
       throw new ClusterError(
@@ -56,7 +56,7 @@ export class Leftovers {
     const namespaces = this.#namespaces();
     for (const view of views) {
       const inside = view.netns !== undefined && namespaces.has(view.netns);
-      if (inside || isRuntimeOf(view.argv, this.#layout)) ours.add(view.pid);
+      if (inside || isRuntimeOf(view.argv, this.#node)) ours.add(view.pid);
     }
     // A container that is only being made has neither its cgroup nor its namespace yet: it is a runtime's child.
     for (let before = -1; before !== ours.size; ) {
@@ -71,8 +71,8 @@ export class Leftovers {
   }
 
   async unmount(): Promise<void> {
-    await unmountBelow(this.#layout.stateDir);
-    const left = currentMountsBelow(this.#layout.stateDir);
+    await unmountBelow(this.#node.dir);
+    const left = currentMountsBelow(this.#node.dir);
     if (left.length > 0)
       throw new ClusterError(
         "TEARDOWN_INCOMPLETE",
@@ -80,7 +80,7 @@ export class Leftovers {
       );
   }
 
-  /** Before the state folder goes: it is what names the shims' sockets. */
+  /** Before the folder goes: it is what names the shims' sockets. */
   removeStrayFiles(): void {
     this.#removeShimSockets();
     this.#removeCniResults();
@@ -93,14 +93,14 @@ export class Leftovers {
         this.#cgroup.remove();
         return this.#cgroup.exists() ? undefined : true;
       },
-      { what: `the cgroups of ${this.#layout.name} to empty`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
+      { what: `the cgroups of ${this.#node.globalName} to empty`, deadlineMs: SWEEP_DEADLINE_MS, intervalMs: 50 },
     );
   }
 
   /** The node's namespace and those of its pods, by inode: what /proc/PID/ns/net shows. */
   #namespaces(): Set<number> {
-    const podNamespaces = listFiles(join(this.#layout.containerdStateDir, "io.containerd.grpc.v1.cri", "netns"));
-    const inodes = [this.#layout.netnsFile, ...podNamespaces].flatMap((path) => {
+    const podNamespaces = listFiles(join(this.#node.containerdStateDir, "io.containerd.grpc.v1.cri", "netns"));
+    const inodes = [this.#node.netnsFile, ...podNamespaces].flatMap((path) => {
       try {
         return [statSync(path).ino];
       } catch {
@@ -111,7 +111,7 @@ export class Leftovers {
   }
 
   #removeShimSockets(): void {
-    const tasks = join(this.#layout.containerdStateDir, "io.containerd.runtime.v2.task", "k8s.io");
+    const tasks = join(this.#node.containerdStateDir, "io.containerd.runtime.v2.task", "k8s.io");
     for (const bundle of listFiles(tasks)) {
       const address = readText(join(bundle, "address"))
         .trim()
@@ -123,9 +123,9 @@ export class Leftovers {
   /** A pod has one file per interface; only that of our own network names us, so it goes last. */
   #removeCniResults(): void {
     const results = listFiles(cniCacheDir);
-    for (const own of results.filter((path) => readText(path).includes(`"networkName":"${this.#layout.name}"`))) {
+    for (const own of results.filter((path) => readText(path).includes(`"networkName":"${this.#node.globalName}"`))) {
       const sandbox = basename(own)
-        .slice(this.#layout.name.length + 1)
+        .slice(this.#node.globalName.length + 1)
         .replace(/-[^-]+$/, "");
       for (const path of results) if (path !== own && basename(path).includes(`-${sandbox}-`)) rmSync(path, { force: true });
       rmSync(own, { force: true });
@@ -135,16 +135,16 @@ export class Leftovers {
   #removeLogLinks(): void {
     for (const path of listFiles(containerLogDir)) {
       const target = linkTarget(path);
-      if (target?.startsWith(`${this.#layout.podLogDir}/`) === true) rmSync(path, { force: true });
+      if (target?.startsWith(`${this.#node.podLogDir}/`) === true) rmSync(path, { force: true });
     }
   }
 }
 
-/** A shim names its containerd's socket, a runc its root: both paths are below our state folder. */
-export function isRuntimeOf(argv: readonly string[], layout: ClusterLayout): boolean {
+/** A shim names its containerd's socket, a runc its root: both paths are below the node's folder. */
+export function isRuntimeOf(argv: readonly string[], node: NodeLayout): boolean {
   const program = basename(argv[0] ?? "");
-  if (program === "containerd-shim-runc-v2") return argv.includes(layout.containerdSocket);
-  return program === "runc" && argv.some((argument) => argument.startsWith(`${layout.containerdDir}/`));
+  if (program === "containerd-shim-runc-v2") return argv.includes(node.containerdSocket);
+  return program === "runc" && argv.some((argument) => argument.startsWith(`${node.containerdDir}/`));
 }
 
 function readProcesses(): ProcessView[] {

@@ -1,52 +1,56 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { stringify } from "yaml";
 import { renderKubeconfig } from "./kubeconfig.ts";
-import { type ClusterLayout, network, nodeName } from "./layout.ts";
+import type { ClusterLayout } from "./layout.ts";
+import { network } from "./network.ts";
+import type { NodeLayout } from "./node-layout.ts";
 
 export const pauseReference = "localhost/pause:1";
 
-/** The files that components read at their start. Rewritten at every start, so a new version of this code reaches an old cluster. */
-export function writeNodeConfig(layout: ClusterLayout): void {
-  for (const folder of [
-    layout.configDir,
-    layout.cniDir,
-    layout.logDir,
-    layout.etcdDir,
-    layout.kubeletDir,
-    layout.containerdDir,
-  ]) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  }
-  writeFileSync(layout.configFile("containerd.toml"), containerdConfig(layout));
-  writeFileSync(`${layout.cniDir}/10-bridge.conflist`, JSON.stringify(cniConfig(layout), null, 2));
-  writeFileSync(layout.configFile("kubelet.yaml"), stringify(kubeletConfig(layout)));
-  writeFileSync(layout.configFile("kube-proxy.yaml"), stringify(proxyConfig(layout)));
+/** The files that the control plane reads at its start. Rewritten at every start, so a new version of this code reaches an old cluster. */
+export function writeControlPlaneConfig(layout: ClusterLayout): void {
+  for (const folder of [layout.configDir, layout.logDir, layout.etcdDir]) mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFileSync(layout.configFile("Corefile"), corefile(layout));
-  for (const component of ["controller-manager", "scheduler", "kubelet", "proxy", "coredns"]) {
-    const certificate = {
-      ca: readFileSync(layout.pki("ca.crt")),
-      cert: readFileSync(layout.pki(`${component}.crt`)),
-      key: readFileSync(layout.pki(`${component}.key`)),
-    };
-    const server = `https://${network.nodeAddress}:${network.apiPort}`;
-    writeFileSync(layout.kubeconfigOf(component), renderKubeconfig({ name: layout.name, server, ...certificate }), {
-      mode: 0o600,
-    });
+  for (const component of ["controller-manager", "scheduler", "coredns"]) {
+    writeComponentKubeconfig(layout, layout.kubeconfigOf(component), component);
   }
 }
 
-function containerdConfig(layout: ClusterLayout): string {
+/** The same for what runs on every node. */
+export function writeNodeConfig(node: NodeLayout): void {
+  for (const folder of [node.configDir, node.cniDir, node.cluster.logDir, node.kubeletDir, node.containerdDir]) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  }
+  writeFileSync(node.configFile("containerd.toml"), containerdConfig(node));
+  writeFileSync(`${node.cniDir}/10-bridge.conflist`, JSON.stringify(cniConfig(node), null, 2));
+  writeFileSync(node.configFile("kubelet.yaml"), stringify(kubeletConfig(node)));
+  writeFileSync(node.configFile("kube-proxy.yaml"), stringify(proxyConfig(node)));
+  writeComponentKubeconfig(node.cluster, node.kubeconfigOf("kubelet"), node.componentName("kubelet"));
+  writeComponentKubeconfig(node.cluster, node.kubeconfigOf("proxy"), "proxy");
+}
+
+function writeComponentKubeconfig(layout: ClusterLayout, file: string, certificate: string): void {
+  const access = {
+    ca: readFileSync(layout.pki("ca.crt")),
+    cert: readFileSync(layout.pki(`${certificate}.crt`)),
+    key: readFileSync(layout.pki(`${certificate}.key`)),
+  };
+  const server = `https://${network.controlPlaneAddress}:${network.apiPort}`;
+  writeFileSync(file, renderKubeconfig({ name: layout.name, server, ...access }), { mode: 0o600 });
+}
+
+function containerdConfig(node: NodeLayout): string {
   const quoted = (path: string): string => JSON.stringify(path);
   return `version = 2
-root = ${quoted(`${layout.containerdDir}/root`)}
-state = ${quoted(layout.containerdStateDir)}
+root = ${quoted(`${node.containerdDir}/root`)}
+state = ${quoted(node.containerdStateDir)}
 
 [grpc]
-  address = ${quoted(layout.containerdSocket)}
+  address = ${quoted(node.containerdSocket)}
 
 # The default, /opt/containerd, is the whole machine's.
 [plugins."io.containerd.internal.v1.opt"]
-  path = ${quoted(`${layout.containerdDir}/opt`)}
+  path = ${quoted(`${node.containerdDir}/opt`)}
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "${pauseReference}"
@@ -57,7 +61,7 @@ state = ${quoted(layout.containerdStateDir)}
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = ${quoted(layout.cniDir)}
+    conf_dir = ${quoted(node.cniDir)}
 
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
@@ -67,21 +71,23 @@ state = ${quoted(layout.containerdStateDir)}
 
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         # Two clusters share the "k8s.io" namespace name, and runc keeps its containers by that.
-        Root = ${quoted(`${layout.containerdDir}/runc`)}
+        Root = ${quoted(`${node.containerdDir}/runc`)}
 `;
 }
 
-function cniConfig(layout: ClusterLayout): object {
+function cniConfig(node: NodeLayout): object {
+  const [rangeStart, rangeEnd] = node.podRange;
   const range = {
     subnet: network.nodeSubnet,
-    rangeStart: network.podRangeStart,
-    rangeEnd: network.podRangeEnd,
-    gateway: network.nodeAddress,
+    rangeStart,
+    rangeEnd,
+    // Each node's own: service addresses are translated by the kube-proxy of the node that the pod is on.
+    gateway: node.address,
   };
   return {
     cniVersion: "0.4.0",
-    // Also the prefix of this cluster's files in /var/lib/cni, which teardown removes.
-    name: layout.name,
+    // Also the prefix of this node's files in /var/lib/cni, which teardown removes.
+    name: node.globalName,
     plugins: [
       {
         type: "bridge",
@@ -90,26 +96,30 @@ function cniConfig(layout: ClusterLayout): object {
         ipMasq: false,
         hairpinMode: true,
         // dataDir: the default one outlives `down`, until all addresses are taken.
-        ipam: { type: "host-local", dataDir: layout.ipamDir, ranges: [[range]], routes: [{ dst: "0.0.0.0/0" }] },
+        ipam: { type: "host-local", dataDir: node.ipamDir, ranges: [[range]], routes: [{ dst: "0.0.0.0/0" }] },
       },
       { type: "portmap", capabilities: { portMappings: true } },
     ],
   };
 }
 
-function kubeletConfig(layout: ClusterLayout): object {
+function kubeletConfig(node: NodeLayout): object {
   return {
     apiVersion: "kubelet.config.k8s.io/v1beta1",
     kind: "KubeletConfiguration",
-    authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: layout.pki("ca.crt") } },
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: node.cluster.pki("ca.crt") },
+    },
     authorization: { mode: "Webhook" },
-    clusterDNS: [network.nodeAddress],
+    clusterDNS: [network.controlPlaneAddress],
     clusterDomain: network.clusterDomain,
     cgroupDriver: "cgroupfs",
-    cgroupRoot: layout.cgroupPath,
-    containerRuntimeEndpoint: `unix://${layout.containerdSocket}`,
-    tlsCertFile: layout.pki("kubelet.crt"),
-    tlsPrivateKeyFile: layout.pki("kubelet.key"),
+    cgroupRoot: node.cgroupPath,
+    containerRuntimeEndpoint: `unix://${node.containerdSocket}`,
+    tlsCertFile: node.pki("kubelet.crt"),
+    tlsPrivateKeyFile: node.pki("kubelet.key"),
     failSwapOn: false,
     failCgroupV1: false,
     // The machine is not the cluster's alone: no limits on the root of its pods.
@@ -120,19 +130,19 @@ function kubeletConfig(layout: ClusterLayout): object {
     maxPods: 200,
     // Names of the machine's resolver lead nowhere from inside.
     resolvConf: "",
-    podLogsDir: layout.podLogDir,
-    volumePluginDir: `${layout.kubeletDir}/volume-plugins`,
+    podLogsDir: node.podLogDir,
+    volumePluginDir: `${node.kubeletDir}/volume-plugins`,
   };
 }
 
-function proxyConfig(layout: ClusterLayout): object {
+function proxyConfig(node: NodeLayout): object {
   return {
     apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
     kind: "KubeProxyConfiguration",
     mode: "nftables",
-    clientConnection: { kubeconfig: layout.kubeconfigOf("proxy") },
+    clientConnection: { kubeconfig: node.kubeconfigOf("proxy") },
     clusterCIDR: network.nodeSubnet,
-    hostnameOverride: nodeName,
+    hostnameOverride: node.name,
     // Zero leaves the machine's conntrack sysctls alone; writing them is not permitted everywhere.
     conntrack: { maxPerCore: 0, tcpCloseWaitTimeout: "0s", tcpEstablishedTimeout: "0s" },
   };
@@ -140,7 +150,7 @@ function proxyConfig(layout: ClusterLayout): object {
 
 function corefile(layout: ClusterLayout): string {
   return `.:53 {
-  bind ${network.nodeAddress}
+  bind ${network.controlPlaneAddress}
   errors
   health 127.0.0.1:8080
   ready 127.0.0.1:8181

@@ -1,46 +1,83 @@
 import { existsSync } from "node:fs";
 import { command } from "./command.ts";
-import { type ClusterLayout, network } from "./layout.ts";
+import { network } from "./network.ts";
+import type { NodeLayout } from "./node-layout.ts";
+
+/** A link's name has 15 characters at most, and is alone in its namespace only as long as nobody else's is there. */
+const CABLE_END_AT_NODE0 = "cable-node1";
 
 /**
- * The node's own network namespace: a bridge that holds the node's address, the default route and the pods, and no link out.
- * So two clusters may use the same addresses, and nothing of the machine's network changes.
+ * A node's own network namespace: a bridge that holds the node's address, the default route and the pods, and no link out of the cluster.
+ * So two clusters may use the same addresses, and nothing of the machine's network changes. A further node's bridge is joined to
+ * node0's by a cable (a veth pair), so that all nodes and pods are on one layer 2.
  */
 export class NodeNetwork {
-  readonly #layout: ClusterLayout;
+  readonly #node: NodeLayout;
 
-  constructor(options: { readonly layout: ClusterLayout }) {
-    this.#layout = options.layout;
+  constructor(options: { readonly node: NodeLayout }) {
+    this.#node = options.node;
   }
 
-  /** After a reboot /run is empty; a namespace without its bridge is the rest of a start that was killed. */
+  /** After a reboot /run is empty; a namespace without its bridge is the rest of a start that was killed; the cable goes with either end. */
   async intact(): Promise<boolean> {
-    if (!existsSync(this.#layout.netnsFile)) return false;
-    return this.#inside("ip", ["-brief", "address", "show", "dev", network.bridge]).then(
-      (text) => text.includes(`${network.nodeAddress}/`),
+    if (!existsSync(this.#node.netnsFile)) return false;
+    const addressed = await this.#inside("ip", ["-brief", "address", "show", "dev", network.bridge]).then(
+      (text) => text.includes(`${this.#node.address}/`),
       () => false,
     );
+    return addressed && (this.#node.name === "node0" || (await this.#plugged()));
   }
 
+  /** For a further node: node0's network is there already. */
   async create(): Promise<void> {
     if (await this.intact()) return;
     await this.remove();
-    await command("ip", ["netns", "add", this.#layout.name]);
+    await command("ip", ["netns", "add", this.#node.globalName]);
     await this.#inside("ip", ["link", "set", "lo", "up"]);
     await this.#inside("ip", ["link", "add", network.bridge, "type", "bridge"]);
     await this.#inside("ip", ["link", "set", network.bridge, "up"]);
     // The default route makes service addresses reach kube-proxy's rules; nothing lies behind it.
     await this.#inside("sysctl", ["-qw", "net.ipv4.ip_forward=1"]);
+    if (this.#node.name !== "node0") await this.#plug();
     // Last, because `intact` goes by the address.
-    await this.#inside("ip", ["address", "add", `${network.nodeAddress}/${network.nodePrefixBits}`, "dev", network.bridge]);
+    await this.#inside("ip", ["address", "add", `${this.#node.address}/${network.nodePrefixBits}`, "dev", network.bridge]);
     await this.#inside("ip", ["route", "replace", "default", "dev", network.bridge]);
   }
 
   async remove(): Promise<void> {
-    if (existsSync(this.#layout.netnsFile)) await command("ip", ["netns", "delete", this.#layout.name]);
+    if (existsSync(this.#node.netnsFile)) await command("ip", ["netns", "delete", this.#node.globalName]);
+  }
+
+  async #plug(): Promise<void> {
+    const first = this.#node.cluster.node("node0");
+    const onFirst = async (args: readonly string[]): Promise<string> =>
+      command("nsenter", [`--net=${first.netnsFile}`, "ip", ...args]);
+    // The end of a cable whose other end is in a namespace that processes still hold: it would take the name.
+    await onFirst(["link", "delete", CABLE_END_AT_NODE0]).catch(() => "");
+    await onFirst([
+      "link",
+      "add",
+      CABLE_END_AT_NODE0,
+      "type",
+      "veth",
+      "peer",
+      "name",
+      network.uplink,
+      "netns",
+      this.#node.globalName,
+    ]);
+    await onFirst(["link", "set", CABLE_END_AT_NODE0, "master", network.bridge, "up"]);
+    await this.#inside("ip", ["link", "set", network.uplink, "master", network.bridge, "up"]);
+  }
+
+  async #plugged(): Promise<boolean> {
+    return this.#inside("ip", ["-brief", "link", "show", "dev", network.uplink]).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #inside(file: string, args: readonly string[]): Promise<string> {
-    return command("nsenter", [`--net=${this.#layout.netnsFile}`, file, ...args]);
+    return command("nsenter", [`--net=${this.#node.netnsFile}`, file, ...args]);
   }
 }

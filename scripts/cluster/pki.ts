@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { command } from "./command.ts";
-import { type ClusterLayout, network, nodeName } from "./layout.ts";
+import type { ClusterLayout } from "./layout.ts";
+import { network } from "./network.ts";
+import { type NodeLayout, nodeNames } from "./node-layout.ts";
 
 interface CertificateSpec {
   readonly file: string;
@@ -21,7 +23,11 @@ const apiNames = [
   "localhost",
 ];
 // 127.0.0.1 and localhost: what the gateway is reached by from the machine's own shell.
-const apiAddresses = [network.nodeAddress, network.apiServiceAddress, "127.0.0.1"];
+const apiAddresses = [network.controlPlaneAddress, network.apiServiceAddress, "127.0.0.1"];
+
+const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+/** Apart from those of the control plane's certificates, which are numbered from 2 on. */
+const FIRST_NODE_SERIAL = 100;
 
 const certificates: readonly CertificateSpec[] = [
   {
@@ -29,12 +35,6 @@ const certificates: readonly CertificateSpec[] = [
     subject: "/CN=kube-apiserver",
     use: "serverAuth",
     alternativeNames: [...apiNames.map((name) => `DNS:${name}`), ...apiAddresses.map((address) => `IP:${address}`)],
-  },
-  {
-    file: "kubelet",
-    subject: `/O=system:nodes/CN=system:node:${nodeName}`,
-    use: "clientAuth,serverAuth",
-    alternativeNames: [`DNS:${nodeName}`, `IP:${network.nodeAddress}`],
   },
   { file: "admin", subject: "/O=system:masters/CN=admin", use: "clientAuth" },
   { file: "controller-manager", subject: "/CN=system:kube-controller-manager", use: "clientAuth" },
@@ -45,14 +45,13 @@ const certificates: readonly CertificateSpec[] = [
   { file: "apiserver-kubelet", subject: "/O=system:masters/CN=apiserver-kubelet", use: "clientAuth" },
 ];
 
-/** One authority and all certificates of a cluster, made in a draft folder and renamed: half a set is never seen. */
+/** One authority and all certificates of a control plane, made in a draft folder and renamed: half a set is never seen. */
 export async function createPki(layout: ClusterLayout): Promise<void> {
   if (existsSync(layout.pkiDir)) return;
   const draft = `${layout.pkiDir}.draft`;
   rmSync(draft, { recursive: true, force: true });
   mkdirSync(draft, { recursive: true, mode: 0o700 });
   const inDraft = (file: string): string => join(draft, file);
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
   const caName = ["-subj", `/CN=${layout.name}-ca`, "-addext", "keyUsage=critical,keyCertSign,cRLSign"];
   await command("openssl", [
     "req",
@@ -67,25 +66,47 @@ export async function createPki(layout: ClusterLayout): Promise<void> {
     ...caName,
   ]);
   await command("openssl", ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", inDraft("service-account.key")]);
-  for (const [index, spec] of certificates.entries()) await issue(spec, index + 2, newKey, inDraft);
+  for (const [index, spec] of certificates.entries()) await issue({ spec, serial: index + 2, authority: draft, folder: draft });
   renameSync(draft, layout.pkiDir);
 }
 
-async function issue(
-  spec: CertificateSpec,
-  serial: number,
-  newKey: readonly string[],
-  inDraft: (file: string) => string,
-): Promise<void> {
+/** A node comes when it comes, also to a cluster that has stood for long. Key first, certificate last: with that one there, both are. */
+export async function createNodeCertificate(node: NodeLayout): Promise<void> {
+  if (existsSync(node.pki("kubelet.crt"))) return;
+  const draft = `${node.cluster.pkiDir}.${node.name}`;
+  rmSync(draft, { recursive: true, force: true });
+  mkdirSync(draft, { recursive: true, mode: 0o700 });
+  const spec: CertificateSpec = {
+    file: "kubelet",
+    subject: `/O=system:nodes/CN=system:node:${node.name}`,
+    use: "clientAuth,serverAuth",
+    alternativeNames: [`DNS:${node.name}`, `IP:${node.address}`],
+  };
+  const serial = FIRST_NODE_SERIAL + nodeNames.indexOf(node.name);
+  await issue({ spec, serial, authority: node.cluster.pkiDir, folder: draft });
+  for (const file of ["kubelet.key", "kubelet.crt"]) renameSync(join(draft, file), node.pki(file));
+  rmSync(draft, { recursive: true });
+}
+
+interface Issue {
+  readonly spec: CertificateSpec;
+  readonly serial: number;
+  /** The folder of the authority's key. */
+  readonly authority: string;
+  readonly folder: string;
+}
+
+async function issue({ spec, serial, authority, folder }: Issue): Promise<void> {
   const extensions = ["basicConstraints=CA:FALSE", "keyUsage=digitalSignature", `extendedKeyUsage=${spec.use}`];
   if (spec.alternativeNames !== undefined) extensions.push(`subjectAltName=${spec.alternativeNames.join(",")}`);
-  const request = inDraft(`${spec.file}.csr`);
-  const extensionFile = inDraft(`${spec.file}.ext`);
+  const request = join(folder, `${spec.file}.csr`);
+  const extensionFile = join(folder, `${spec.file}.ext`);
   writeFileSync(extensionFile, `${extensions.join("\n")}\n`);
-  await command("openssl", ["req", ...newKey, "-keyout", inDraft(`${spec.file}.key`), "-out", request, "-subj", spec.subject]);
-  const authority = ["-CA", inDraft("ca.crt"), "-CAkey", inDraft("ca.key"), "-set_serial", String(serial)];
-  const output = ["-out", inDraft(`${spec.file}.crt`), "-days", VALIDITY_DAYS, "-extfile", extensionFile];
-  await command("openssl", ["x509", "-req", "-in", request, ...authority, ...output]);
+  const key = join(folder, `${spec.file}.key`);
+  await command("openssl", ["req", ...newKey, "-keyout", key, "-out", request, "-subj", spec.subject]);
+  const signer = ["-CA", join(authority, "ca.crt"), "-CAkey", join(authority, "ca.key"), "-set_serial", String(serial)];
+  const output = ["-out", join(folder, `${spec.file}.crt`), "-days", VALIDITY_DAYS, "-extfile", extensionFile];
+  await command("openssl", ["x509", "-req", "-in", request, ...signer, ...output]);
   rmSync(request);
   rmSync(extensionFile);
 }
