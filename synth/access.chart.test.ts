@@ -1,0 +1,55 @@
+import type { V1Role, V1RoleBinding } from "@kubernetes/client-node";
+import { describe, expect, it } from "vitest";
+import { documents, ofKind, template } from "./testing/rendered.ts";
+
+describe("access", () => {
+  const CONFIG_RULES = [
+    { apiGroups: [""], resources: ["configmaps"], resourceNames: ["x-millrace-config"], verbs: ["get", "list", "watch"] },
+  ];
+  const JOB_RULES = {
+    dispatcher: [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get"] }],
+    monitor: [
+      { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get", "list", "watch", "patch", "delete"] },
+      { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
+      { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
+    ],
+  };
+
+  it("is exactly what the services need, and never cluster-wide", async () => {
+    const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work,jobs.extraNamespaces={more,work}"));
+    expect(new Set(all.map(({ kind }) => kind))).toEqual(
+      new Set([
+        "ServiceAccount",
+        "ConfigMap",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "Deployment",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "Pod",
+      ]),
+    );
+    const roles = ofKind<V1Role>(all, "Role").map(({ metadata, rules }) => ({
+      where: `${metadata.namespace}/${metadata.name}`,
+      rules,
+    }));
+    expect(roles).toHaveLength(6);
+    for (const service of ["dispatcher", "monitor"] as const) {
+      expect(roles).toContainEqual({ where: `home/x-millrace-${service}-config`, rules: CONFIG_RULES });
+      expect(roles).toContainEqual({ where: `work/home.x-${service}-jobs`, rules: JOB_RULES[service] });
+      expect(roles).toContainEqual({ where: `more/home.x-${service}-jobs`, rules: JOB_RULES[service] });
+    }
+  });
+
+  it("is bound to the service's own account", async () => {
+    const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work"));
+    const bindings = ofKind<V1RoleBinding>(all, "RoleBinding");
+    expect(bindings).toHaveLength(4);
+    for (const { metadata, roleRef, subjects } of bindings) {
+      const service = metadata.name.includes("dispatcher") ? "dispatcher" : "monitor";
+      expect(roleRef.name).toBe(metadata.name);
+      expect(subjects).toEqual([{ kind: "ServiceAccount", name: `x-millrace-${service}`, namespace: "home" }]);
+    }
+  });
+});
