@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { LocalCluster } from "../scripts/cluster/cluster.ts";
 import { ClusterLayout, stateHome } from "../scripts/cluster/layout.ts";
 import { testProfile } from "../scripts/install/profile.ts";
+import type { TailedEvent } from "./harness/event-tail.ts";
 import { Installation, NOTHING } from "./harness/installation.ts";
 
 const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
@@ -14,7 +15,7 @@ const sleeper = (id: string): object => ({
     prefixName: "part",
     namespace: testProfile.jobsNamespace,
     image: "busybox:latest",
-    command: ["sleep", "8"],
+    command: ["sleep", "12"],
     resources: { requests: { cpu: "10m", memory: "16Mi" } },
   },
 });
@@ -25,7 +26,8 @@ describe("a part of the cluster is killed while jobs run; make up heals it and e
     {
       await using millrace = await Installation.open();
       await Promise.all(ids.map((id) => millrace.publish("jobs.default.x", sleeper(id))));
-      await millrace.events.waitFor("a start", ({ kind, data }) => kind === "started" && ids.includes(String(data["id"])));
+      const isStart = ({ kind, data }: TailedEvent): boolean => kind === "started" && ids.includes(String(data["id"]));
+      await millrace.events.waitFor("the starts", isStart, ids.length);
       process.kill(pidOf(component), "SIGKILL");
     }
     await cluster.up();

@@ -13,8 +13,10 @@ const ended = (exitCode: number, reason = exitCode === 0 ? "Completed" : "Error"
 const waiting: ContainerView = { name: "main" };
 const running: ContainerView = { name: "main", startedAt: "2026-01-01T00:00:10Z" };
 
+type Case = readonly [string, Partial<JobView>, readonly PodView[], object];
+
 describe("J1: how an attempt ended", () => {
-  const table: readonly [string, Partial<JobView>, readonly PodView[], object][] = [
+  const table: readonly Case[] = [
     [
       "complete",
       { completedAt: at },
@@ -42,13 +44,20 @@ describe("J1: how an attempt ended", () => {
       { class: "exit", reason: "container proxy exited with code 9" },
     ],
     ["OOMKilled", failed(), [podViewOf({ containers: [ended(137, "OOMKilled")] })], { class: "oom", exitCode: 137 }],
-    ["StartError", failed(), [podViewOf({ containers: [ended(128, "StartError")] })], { class: "containerConfig" }],
-    [
-      "ContainerCannotRun",
-      failed(),
-      [podViewOf({ containers: [ended(127, "ContainerCannotRun")] })],
-      { class: "containerConfig" },
-    ],
+    ...(["StartError", "ContainerCannotRun"] as const).flatMap((reason): Case[] => [
+      [
+        `${reason}: the image has no such command`,
+        failed(),
+        [podViewOf({ containers: [ended(128, reason, 'exec: "nope": executable file not found in $PATH: unknown')] })],
+        { class: "containerConfig" },
+      ],
+      [
+        `${reason}: the kubelet was killed while it started the container`,
+        failed(),
+        [podViewOf({ containers: [ended(128, reason, "failed to create shim task: context canceled: unknown")] })],
+        { class: "neverStarted" },
+      ],
+    ]),
     ["deadline after a start", failed("DeadlineExceeded"), [podViewOf({ containers: [running] })], { class: "deadline" }],
     ["deadline after an end", failed("DeadlineExceeded"), [podViewOf({ containers: [ended(143)] })], { class: "deadline" }],
     ["deadline before any start", failed("DeadlineExceeded"), [podViewOf({ containers: [waiting] })], { class: "neverStarted" }],

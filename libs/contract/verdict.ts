@@ -33,8 +33,15 @@ const DISRUPTION_CLASS: Readonly<Record<string, FailureClass>> = {
   TerminationByKubelet: "evicted",
 };
 
-/** The runtime could not start the process: a missing binary, a bad mount. Another attempt would end the same way. */
+/** The runtime could not start the process. Whose fault that is, only its message tells. */
 const START_FAILURES = new Set(["StartError", "ContainerCannotRun"]);
+
+/**
+ * What runc says when the image has no such program or may not run it: another attempt would end the same way. Anything else is the node's
+ * trouble: a kubelet that was killed while it started a container leaves `StartError … context canceled`.
+ */
+const IMAGE_CANNOT_RUN =
+  /executable file not found|no such file or directory|permission denied|exec format error|not a directory|is a directory/i;
 
 /**
  * J1: how an attempt ended, from the statuses of its Job and pod, never from Events and never on `FailureTarget` (pods may still run then).
@@ -89,10 +96,13 @@ function failure(jobFailed: NonNullable<JobView["failed"]>, pod: PodView | undef
   if (pod.reason === "Evicted") return { class: "evicted", reason: "the kubelet evicted the pod" };
   const ended = pod.containers.find((container) => container.terminated !== undefined && container.terminated.exitCode !== 0);
   if (ended?.terminated === undefined) return { class: "lost", reason: `no container's end was seen: ${jobFailed.reason}` };
-  const { exitCode, reason } = ended.terminated;
+  const { exitCode, reason, message } = ended.terminated;
   if (reason === "OOMKilled")
     return { class: "oom", reason: `container ${ended.name} was killed for using more memory than its limit` };
-  if (START_FAILURES.has(reason))
-    return { class: "containerConfig", reason: `container ${ended.name} could not be started: ${reason}` };
+  if (START_FAILURES.has(reason)) {
+    return IMAGE_CANNOT_RUN.test(message)
+      ? { class: "containerConfig", reason: `container ${ended.name} could not be started: its image cannot run its command` }
+      : { class: "neverStarted", reason: `container ${ended.name} was not started by its node: ${reason}` };
+  }
   return { class: "exit", reason: `container ${ended.name} exited with code ${exitCode}` };
 }

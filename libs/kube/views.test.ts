@@ -204,3 +204,19 @@ describe("design §4.6: the ConfigMap's text", () => {
     );
   });
 });
+
+it("a container that was made but never started has no start: containerd writes the epoch", () => {
+  const terminated = {
+    exitCode: 128,
+    reason: "StartError",
+    startedAt: "1970-01-01T00:00:00Z",
+    finishedAt: "2026-01-01T00:00:09Z",
+  };
+  const view = podView(pod({ metadata: { uid: "p" }, status: { containerStatuses: [{ name: "main", state: { terminated } }] } }));
+  expect(view.containers[0]?.terminated).toEqual({
+    exitCode: 128,
+    reason: "StartError",
+    message: "",
+    finishedAt: "2026-01-01T00:00:09Z",
+  });
+});

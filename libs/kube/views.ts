@@ -6,8 +6,12 @@ import type { ContainerView, JobView, PodView } from "../contract/observation.ts
  * An unset `metav1.Time` comes as null: the kubelet writes such times for a container whose end it did not see (`ContainerStatusUnknown`).
  */
 function time(value: Date | string | null | undefined): string | undefined {
-  return value instanceof Date ? value.toISOString() : (value ?? undefined);
+  const text = value instanceof Date ? value.toISOString() : value;
+  return text === null || text === undefined || text.startsWith(EPOCH) ? undefined : text;
 }
+
+/** containerd's unset time: what a container that was made but never started says of its start (`StartError`). */
+const EPOCH = "1970-01-01T00:00:00";
 
 function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
   return (value === undefined ? {} : { [key]: value }) as { [K in Key]?: Value };
