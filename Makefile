@@ -7,29 +7,41 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 # npm writes this file last, so it is newer than the lock exactly when the install is complete.
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help up down status port-forward test check chart clean
+.PHONY: help up down status doctor port-forward images push test soak check chart clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-up: $(INSTALLED) ## local Kubernetes, the chart on it, and one job run for real
-	@node scripts/setup-all.ts
+up: $(INSTALLED) ## local Kubernetes, the chart on it, and one job run for real; ARGS="--help" for more
+	@node scripts/setup-all.ts $(ARGS)
 
 down: $(INSTALLED) ## remove the local cluster with everything in it
-	@node scripts/clean-all.ts
+	@node scripts/clean-all.ts $(ARGS)
 
 status: $(INSTALLED) ## one screen: cluster, services, streams, last jobs
-	@node scripts/status.ts
+	@node scripts/status.ts $(ARGS)
+
+doctor: $(INSTALLED) ## what this machine and the local cluster lack, with the fixes
+	@node scripts/doctor.ts $(ARGS)
 
 port-forward: $(INSTALLED) ## 127.0.0.1:4222 leads to the local NATS
-	@node scripts/port-forward.ts
+	@node scripts/port-forward.ts $(ARGS)
+
+images: $(INSTALLED) ## build the images as archives; prints references and paths
+	@node scripts/images.ts
+
+push: $(INSTALLED) ## push Millrace's image: make push REGISTRY=host/path
+	@node scripts/push.ts --registry "$(REGISTRY)"
 
 check: $(INSTALLED) ## lint, types and unit tests (seconds)
 	@biome check --error-on-warnings .
 	@tsc --noEmit
 	@vitest run --project unit
 
-test: $(INSTALLED) ## all the tests, the end-to-end ones on a cluster of their own
+test: $(INSTALLED) ## all the tests once, the end-to-end ones on a cluster of their own
 	@node scripts/test-all.ts
+
+soak: $(INSTALLED) ## the same tests in long rounds (SOAK=1), as long as they take
+	@node scripts/test-all.ts --soak
 
 chart: $(INSTALLED) ## write charts/millrace from synth/
 	@node synth/main.ts
@@ -40,5 +52,5 @@ clean: ## remove what builds left in the checkout
 $(INSTALLED): package-lock.json package.json cli/package.json
 	@command -v npm >/dev/null || { echo "npm is missing. Install it with: apt-get install npm" >&2; exit 1; }
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is missing (Kubernetes is built from its modules). Install it from your distribution's golang package" >&2; exit 1; }
-	@npm ci --no-audit --no-fund --loglevel=error
+	@npm ci --no-audit --no-fund --loglevel=error || { echo "npm packages could not be installed. If the npm registry refused: check npm config get registry, its credentials, this shell's proxy settings and the network. If a disk is full: df -h. Then run the same command again." >&2; exit 1; }
 	@touch $@

@@ -1,8 +1,9 @@
-// Removes the local cluster with everything in it: processes, mounts, network namespaces, cgroups, state and the kube context.
-// Built binaries and images stay in the cache, so that the next `make up` is quick. Repeatable. Exit codes: 0 done, 1 failed, 2 wrong usage.
+// Removes the cluster that `make up` made, with everything in it: processes, mounts, network namespaces, cgroups, state and the kube context;
+// or the kind cluster, where that was what it made. Never a cluster behind --context. Built binaries and images stay in the cache, so that
+// the next `make up` is quick. Repeatable. Exit codes: 0 done, 1 failed, 2 wrong usage.
 import { parseArgs } from "node:util";
-import { errorText } from "../libs/contract/errors.ts";
-import { LocalCluster } from "./cluster/cluster.ts";
+import { chooseTarget } from "./install/choose-target.ts";
+import { failureText } from "./install/failure.ts";
 import { localProfile } from "./install/profile.ts";
 import { runSteps } from "./install/run-steps.ts";
 
@@ -20,13 +21,9 @@ if (values.help) {
 }
 
 try {
-  await runSteps([
-    {
-      title: `Removing cluster ${values.name}`,
-      run: (progress) => new LocalCluster({ name: values.name, progress }).down(),
-    },
-  ]);
+  const target = await chooseTarget({ cluster: values.name });
+  await runSteps([{ title: `Removing ${target.title}`, run: (progress) => target.down(progress) }]);
 } catch (error) {
-  process.stderr.write(`\n${errorText(error)}\n`);
+  process.stderr.write(`\n${failureText(error)}\n`);
   process.exit(1);
 }

@@ -1,49 +1,122 @@
-// From a fresh clone to a running Millrace: a local Kubernetes, the chart on it, and one job run for real. Needs root, Go 1.26 and npm.
-// Idempotent: what is already there is left alone. stdout = data (the hello Job's log and outcome), stderr = progress.
+// From a fresh clone to a running Millrace: a Kubernetes, the chart on it, and one job run for real. Needs root, Go 1.26 and npm for the local
+// cluster. Idempotent: what is already there is left alone. stdout = data (the hello Job's log and outcome, or the plan), stderr = progress.
 // Exit codes: 0 done, 1 failed, 2 wrong usage.
 import { parseArgs } from "node:util";
 import { errorText } from "../libs/contract/errors.ts";
-import { LocalCluster } from "./cluster/cluster.ts";
+import { ClusterError } from "./cluster/cluster-error.ts";
+import { isNodeCount } from "./cluster/node-layout.ts";
+import { chooseTarget } from "./install/choose-target.ts";
+import { requireConsent, terminalQuestion } from "./install/consent.ts";
+import { failureText } from "./install/failure.ts";
 import { type HelloResult, runHelloJob } from "./install/hello-job.ts";
-import { localProfile } from "./install/profile.ts";
+import { LocalTarget } from "./install/local-target.ts";
+import { contextProfile, localProfile } from "./install/profile.ts";
 import { runSteps } from "./install/run-steps.ts";
 import { installSteps, type Step } from "./install/steps.ts";
 
-const usage = `Usage: npm run up [-- --help]
+const usage = `Usage: node scripts/setup-all.ts [OPTIONS]      (make up ARGS="OPTIONS")
 
-  Starts the local cluster ${localProfile.cluster}, installs the chart, and runs the hello job.
+Finds a cluster or makes one, installs the chart, and runs the hello job. Without --context: kind where a Docker engine answers and
+\`kind\` is installed, else a Kubernetes of processes on this machine.
+
+  --dry-run         print the steps and what each would change; change nothing
+  --nodes 1|2       how many nodes the local cluster has (default: as many as it has, a new one has 1)
+  --with keda       KEDA too, as an install of its own
+  --name NAME       name of the local cluster (default: ${localProfile.cluster})
+  --context NAME    install on this kube context instead; asks first unless it is a cluster of this machine
+  --registry PLACE  with --context: host[:port]/path that \`make push\` was given, where the cluster pulls the image
+  --yes             do not ask
+  -h, --help
 `;
 
-const { values } = parseArgs({ options: { help: { type: "boolean", short: "h", default: false } } });
-if (values.help) {
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      context: { type: "string" },
+      "dry-run": { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+      name: { type: "string", default: localProfile.cluster },
+      nodes: { type: "string" },
+      registry: { type: "string" },
+      with: { type: "string", multiple: true, default: [] },
+      yes: { type: "boolean", default: false },
+    },
+  });
+  const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
+  if (nodes !== undefined && !isNodeCount(nodes))
+    throw new ClusterError("OPTION_INVALID", `--nodes takes 1 or 2, not "${values.nodes}".`);
+  const extra = values.with.find((name) => name !== "keda");
+  if (extra !== undefined) throw new ClusterError("OPTION_INVALID", `--with takes keda, not "${extra}".`);
+  if (values.context !== undefined && nodes !== undefined) {
+    throw new ClusterError(
+      "OPTION_INVALID",
+      "--nodes is for clusters that this makes; the one behind --context has the nodes that it has.",
+    );
+  }
+  if (values.context !== undefined && values.registry === undefined) {
+    throw new ClusterError(
+      "OPTION_INVALID",
+      "The cluster behind --context pulls its images: push them first (make push REGISTRY=host/path), then name the place with --registry host/path.",
+    );
+  }
+  if (values.context !== undefined && values.with.includes("keda")) {
+    throw new ClusterError(
+      "OPTION_INVALID",
+      "--with keda is for clusters that take our images. On the one behind --context install KEDA with its own Helm chart.",
+    );
+  }
+  return { ...values, nodes, keda: values.with.includes("keda"), dryRun: values["dry-run"] };
+}
+
+let options: ReturnType<typeof readOptions>;
+try {
+  options = readOptions();
+} catch (error) {
+  process.stderr.write(`${errorText(error)}\n\n${usage}`);
+  process.exit(2);
+}
+if (options.help) {
   process.stdout.write(usage);
   process.exit(0);
 }
 
-let hello: HelloResult | undefined;
-const cluster = new LocalCluster({ name: localProfile.cluster, progress: () => {} });
-const steps: Step[] = [
-  ...installSteps(localProfile),
-  {
-    title: "A hello job",
-    async run() {
-      hello = await runHelloJob(cluster, localProfile);
-    },
-  },
-];
-
 try {
-  await runSteps(steps);
+  const { context, keda, name, nodes, registry, yes } = options;
+  const profile = { ...(context === undefined ? localProfile : contextProfile), cluster: name };
+  const target = await chooseTarget({ cluster: name, context, registry, nodes });
+  let hello: HelloResult | undefined;
+  const steps: Step[] = [
+    ...installSteps(profile, { target, keda }),
+    {
+      title: "A hello job",
+      async plan() {
+        return "publish one message and wait for its outcome";
+      },
+      async run() {
+        hello = await runHelloJob(target, profile);
+      },
+    },
+  ];
+  if (options.dryRun) {
+    for (const step of steps) process.stdout.write(`${step.title}\n    ${await step.plan()}\n`);
+    process.stderr.write("Nothing was changed.\n");
+  } else {
+    if (context !== undefined) await requireConsent({ context, given: yes, ask: terminalQuestion() });
+    await runSteps(steps).catch((error: unknown) => {
+      const logs = target instanceof LocalTarget ? `\n\nLogs of the cluster's components: ${target.logDir}` : "";
+      process.stderr.write(`\n${failureText(error)}${logs}\n`);
+      process.exit(1);
+    });
+    process.stdout.write(`${hello?.log ?? ""}\n${hello?.outcome ?? ""}\n`);
+    process.stderr.write(`
+Millrace runs on ${target.title}. kubectl and helm are here:
+  export PATH="${target.binDir}:$PATH"
+Publish a job and wait for its outcome:
+  npx millrace pub jobs.default.hello '{"template":"hello","params":{"name":"you"}}' --wait${context === undefined ? "" : ` --context ${context}`}
+See everything:  make status${context === undefined ? "      Remove everything:  make down" : ` ARGS="--context ${context}"`}
+`);
+  }
 } catch (error) {
-  process.stderr.write(`\n${errorText(error)}\n\nComponent logs: ${cluster.logDir}\n`);
+  process.stderr.write(`${failureText(error)}\n`);
   process.exit(1);
 }
-
-process.stdout.write(`${hello?.log ?? ""}\n${hello?.outcome ?? ""}\n`);
-process.stderr.write(`
-Millrace runs. kubectl and helm are here:
-  export PATH="${cluster.binDir}:$PATH"
-Publish a job and wait for its outcome:
-  npx millrace pub jobs.default.hello '{"template":"hello","params":{"name":"you"}}' --wait
-See everything:  make status      Remove everything:  make down
-`);

@@ -1,22 +1,39 @@
 // All the tests, each kind in a process of its own, and one closing line "N passed, N failed" over all of them.
-// Lint and types count as a test each. Exit code: 0 only when something ran and nothing failed.
+// Lint and types count as a test each. With --soak the suites see SOAK=1, run their long rounds, and no test has an upper time limit.
+// Exit codes: 0 something ran and nothing failed, 1 otherwise, 2 wrong usage.
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { z } from "zod";
+import { closingLines, type SuiteResult } from "./install/closing-lines.ts";
 
 const report = z.object({ numPassedTests: z.number(), numFailedTests: z.number(), success: z.boolean() });
 
-interface Count {
-  readonly passed: number;
-  readonly failed: number;
+type Count = Pick<SuiteResult, "passed" | "failed">;
+
+const usage = `Usage: node scripts/test-all.ts [--soak]
+
+  --soak  long rounds and many seeds, without time limits (SOAK=1)
+`;
+
+const { values } = parseArgs({
+  options: { soak: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },
+});
+if (values.help) {
+  process.stdout.write(usage);
+  process.exit(0);
 }
+
+/** Zero is "no limit" for vitest; what hangs is then for a person to end. */
+const noLimits = ["--testTimeout=0", "--hookTimeout=0"];
 
 async function run(title: string, command: string, args: readonly string[]): Promise<number> {
   process.stdout.write(`\n== ${title}\n`);
   const { promise, resolve, reject } = Promise.withResolvers<number>();
-  spawn(command, args, { stdio: "inherit" })
+  const env = values.soak ? { ...process.env, SOAK: "1" } : process.env;
+  spawn(command, args, { stdio: "inherit", env })
     .once("error", reject)
     .once("exit", (code) => resolve(code ?? 1));
   return promise;
@@ -38,6 +55,7 @@ async function suite(project: string): Promise<Count> {
       "--reporter=default",
       "--reporter=json",
       `--outputFile=${file}`,
+      ...(values.soak ? noLimits : []),
     ]);
     const parsed = report.safeParse(JSON.parse(await readFile(file, "utf8").catch(() => "null")));
     if (!parsed.success) return { passed: 0, failed: 1 };
@@ -49,15 +67,17 @@ async function suite(project: string): Promise<Count> {
   }
 }
 
-const counts = [
-  await check("lint", "biome", ["check", "--error-on-warnings", "."]),
-  await check("types", "tsc", ["--noEmit"]),
-  await suite("unit"),
-  await suite("integration"),
-  await suite("chart"),
-  await suite("e2e"),
+async function timed(name: string, work: () => Promise<Count>): Promise<SuiteResult> {
+  const startedMs = performance.now();
+  const count = await work();
+  return { name, ...count, seconds: (performance.now() - startedMs) / 1000 };
+}
+
+const results = [
+  await timed("lint", () => check("lint", "biome", ["check", "--error-on-warnings", "."])),
+  await timed("types", () => check("types", "tsc", ["--noEmit"])),
 ];
-const passed = counts.reduce((sum, count) => sum + count.passed, 0);
-const failed = counts.reduce((sum, count) => sum + count.failed, 0);
-process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
-process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
+for (const project of ["unit", "integration", "chart", "e2e"]) results.push(await timed(project, () => suite(project)));
+const { text, ok } = closingLines(results);
+process.stdout.write(`\n${text}\n`);
+process.exitCode = ok ? 0 : 1;

@@ -60,8 +60,11 @@ export class LocalCluster {
     this.logDir = this.#layout.logDir;
   }
 
+  /** A cluster belongs to the user who started it, root: another user's state folder knows nothing of it, but sees its namespace. */
   exists(): boolean {
-    return existsSync(this.#layout.readyFile);
+    if (existsSync(this.#layout.readyFile)) return true;
+    if (this.#remains.exist()) requireRoot(`Looking into the cluster ${this.name}`);
+    return false;
   }
 
   /** `nodes` may grow and shrink a cluster; without it the cluster keeps what it has, and a new one has one. */

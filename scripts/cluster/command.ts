@@ -24,6 +24,8 @@ export interface CommandOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** Then the program is ended, and that is a failure. @default none */
+  readonly timeoutMs?: number;
   /** Kept whole even when the command succeeds: the place a user is sent to. */
   readonly logFile?: string;
   readonly code?: ClusterErrorCode;
@@ -38,6 +40,7 @@ export async function command(file: string, args: readonly string[], options: Co
     env: { ...process.env, PATH: programPath(), ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     input: options.input ?? "",
+    ...(options.timeoutMs === undefined ? {} : { timeout: `${options.timeoutMs}ms` as const }),
   });
   try {
     const output = await shell`${[file, ...args]}`;

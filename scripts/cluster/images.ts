@@ -79,6 +79,35 @@ export async function buildNatsImage(natsServerPath: string): Promise<BuiltImage
   });
 }
 
+/** As KEDA's own images are named, with the program that each has and the path that its manifests start it by. */
+const kedaPrograms = {
+  keda: { program: "operator", path: "keda" },
+  "keda-metrics-apiserver": { program: "adapter", path: "keda-adapter" },
+  "keda-admission-webhooks": { program: "webhooks", path: "keda-admission-webhooks" },
+} as const;
+export type KedaImageName = keyof typeof kedaPrograms;
+export const kedaImageNames: readonly KedaImageName[] = ["keda", "keda-metrics-apiserver", "keda-admission-webhooks"];
+
+export interface KedaImageOptions {
+  readonly name: KedaImageName;
+  readonly programsDir: string;
+  readonly version: string;
+}
+
+export async function buildKedaImage({ name, programsDir, version }: KedaImageOptions): Promise<BuiltImage> {
+  const { program, path: target } = kedaPrograms[name];
+  const source = join(programsDir, program);
+  requireInput(source, 'ensureBinaries(["keda"], …)');
+  return buildImage({
+    reference: `localhost/${name}:${version}`,
+    layers: [[{ kind: "file", path: target, source, mode: 0o755 }, certificates(), ...accounts]],
+    entrypoint: [`/${target}`],
+    user: nonRoot,
+    environment: path,
+    workingDir: "/",
+  });
+}
+
 /** Two layers, Node below and the bundle above: a changed bundle unpacks in the cluster without the 127 MB of Node. */
 export async function buildNodeServiceImage(options: NodeServiceImageOptions): Promise<BuiltImage> {
   requireInput(options.bundleDir, "bundle the services");

@@ -10,7 +10,7 @@ interface SystemTool {
   readonly proof: string;
 }
 
-const systemTools: readonly SystemTool[] = [
+export const systemTools: readonly SystemTool[] = [
   { package: "containerd", proof: "containerd" },
   { package: "runc", proof: "runc" },
   { package: "containernetworking-plugins", proof: "/usr/lib/cni/bridge" },

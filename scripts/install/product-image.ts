@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build } from "esbuild";
+import { build, type OutputFile } from "esbuild";
 import { type BuiltImage, buildNodeServiceImage } from "../cluster/images.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -10,13 +10,39 @@ const bundleDir = join(root, "dist", "image");
 /** Some dependencies are CommonJS and call `require`, which an ES module does not have. */
 const REQUIRE_BANNER = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
+/** Of everything in the bundle: a changed service is a changed tag and Kubernetes rolls it out, and an unchanged one is left alone. */
+export interface ProductImage {
+  readonly tag: string;
+}
+
 /**
  * All services in one file, and the `millrace` command beside it, which only `helm test` and people in a pod load: its Kubernetes client would
  * cost every service 75 MB. The Dockerfile and the local image both take `dist/image`.
  */
 export async function bundleServices(): Promise<string> {
-  await mkdir(bundleDir, { recursive: true });
-  await build({
+  await writeBundle(await bundle());
+  return bundleDir;
+}
+
+/** What the image would be tagged with. Writes nothing. */
+export async function productTag(): Promise<string> {
+  return tagOf(await bundle());
+}
+
+export async function buildProductImage(): Promise<BuiltImage & ProductImage> {
+  const files = await bundle();
+  await writeBundle(files);
+  const tag = tagOf(files);
+  const image = await buildNodeServiceImage({
+    bundleDir,
+    reference: `localhost/millrace:${tag}`,
+    entrypoint: ["/usr/local/bin/node", "/app/main.js"],
+  });
+  return { ...image, tag };
+}
+
+async function bundle(): Promise<OutputFile[]> {
+  const { outputFiles } = await build({
     entryPoints: { main: join(root, "services", "main.ts"), cli: join(root, "cli", "src", "main.ts") },
     outdir: bundleDir,
     bundle: true,
@@ -25,20 +51,18 @@ export async function bundleServices(): Promise<string> {
     format: "esm",
     banner: { js: REQUIRE_BANNER },
     logLevel: "error",
+    write: false,
   });
-  return bundleDir;
+  return outputFiles.sort((a, b) => (a.path < b.path ? 1 : -1));
 }
 
-/** Tagged by its content, so that a changed service is a changed tag and Kubernetes rolls it out, and an unchanged one is left alone. */
-export async function buildProductImage(): Promise<BuiltImage & { readonly tag: string }> {
-  const bundle = await bundleServices();
+async function writeBundle(files: readonly OutputFile[]): Promise<void> {
+  await mkdir(bundleDir, { recursive: true });
+  for (const { path, contents } of files) await writeFile(path, contents);
+}
+
+function tagOf(files: readonly OutputFile[]): string {
   const hash = createHash("sha256");
-  for (const file of ["main.js", "cli.js"]) hash.update(await readFile(join(bundle, file)));
-  const tag = hash.digest("hex").slice(0, 12);
-  const image = await buildNodeServiceImage({
-    bundleDir: bundle,
-    reference: `localhost/millrace:${tag}`,
-    entrypoint: ["/usr/local/bin/node", "/app/main.js"],
-  });
-  return { ...image, tag };
+  for (const { contents } of files) hash.update(contents);
+  return hash.digest("hex").slice(0, 12);
 }

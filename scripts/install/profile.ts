@@ -21,6 +21,9 @@ export const localProfile: Profile = {
   },
 };
 
+/** `make up` on a cluster named by its context: the chart's own defaults, which allow nothing that was not asked for. */
+export const contextProfile: Profile = { ...localProfile, values: { jobs: { namespace: names.jobsNamespace } } };
+
 /** `make test`: the same installation on a cluster of its own, with short intervals so that every timer fires during a test. */
 export const testProfile: Profile = {
   ...names,

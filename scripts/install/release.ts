@@ -2,52 +2,63 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import type { LocalCluster } from "../cluster/cluster.ts";
-import { command } from "../cluster/command.ts";
 import type { Profile } from "./profile.ts";
+import { helm, type Target } from "./target.ts";
 
 const chart = join(import.meta.dirname, "../../charts/millrace");
 
-const release = z.object({ info: z.object({ status: z.string(), description: z.string().default("") }) });
+const release = z.object({ version: z.number(), info: z.object({ status: z.string(), description: z.string().default("") }) });
 
 const SETTLE_TIMEOUT = "5m";
 
-/** Helm on one cluster, with exactly that cluster's kubeconfig. */
+/** The chart's release on one cluster. */
 export class HelmRelease {
-  readonly #cluster: LocalCluster;
+  readonly #target: Target;
   readonly #profile: Profile;
 
-  constructor(options: { readonly cluster: LocalCluster; readonly profile: Profile }) {
-    this.#cluster = options.cluster;
+  constructor(options: { readonly target: Target; readonly profile: Profile }) {
+    this.#target = options.target;
     this.#profile = options.profile;
   }
 
   /** Installs or upgrades; leaves a release alone that is already what is wanted, so that running this again makes no new revision. */
   async ensure(values: Readonly<Record<string, unknown>>): Promise<"unchanged" | "installed"> {
     const digest = await wantedDigest(values);
-    const found = await this.#status();
-    if (found?.info.status === "deployed" && found.info.description === digest) return "unchanged";
+    if (isDeployed(await this.#status(), digest)) return "unchanged";
     const { release: name } = this.#profile;
     await this.#helm(
       ["upgrade", "--install", name, chart, "--values", "-", "--description", digest, "--wait", "--timeout", SETTLE_TIMEOUT],
       {
         input: JSON.stringify(values),
-        hint: `See why with: kubectl --context ${this.#cluster.context} -n ${this.#profile.namespace} get pods,events`,
+        hint: `See why with: kubectl --context ${this.#target.context} -n ${this.#profile.namespace} get pods,events`,
       },
     );
     return "installed";
   }
 
-  async #status() {
+  /** What `ensure` would do. Changes nothing. */
+  async plan(values: Readonly<Record<string, unknown>>): Promise<string> {
+    const found = await this.#status();
+    if (found === undefined) return "install the chart";
+    if (isDeployed(found, await wantedDigest(values))) return `revision ${found.version} is what is wanted, nothing to do`;
+    return `upgrade from revision ${found.version} (${found.info.status})`;
+  }
+
+  async #status(): Promise<Status> {
     const found = JSON.parse(await this.#helm(["list", "--filter", `^${this.#profile.release}$`, "-o", "json"])) as unknown[];
     if (found.length === 0) return undefined;
     return release.parse(JSON.parse(await this.#helm(["status", this.#profile.release, "-o", "json"])));
   }
 
   #helm(args: readonly string[], options: { readonly input?: string; readonly hint?: string } = {}): Promise<string> {
-    const { kubeconfig, binDir } = this.#cluster;
-    return command(join(binDir, "helm"), [...args, "--kubeconfig", kubeconfig, "--namespace", this.#profile.namespace], options);
+    return helm(this.#target, [...args, "--namespace", this.#profile.namespace], options);
   }
+}
+
+type Status = z.infer<typeof release> | undefined;
+
+function isDeployed(found: Status, digest: string): boolean {
+  return found?.info.status === "deployed" && found.info.description === digest;
 }
 
 /** Of the chart's files and the values: what decides what Helm would render. Kept in the release's description. */

@@ -1,67 +1,28 @@
-import { join } from "node:path";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { z } from "zod";
 import { openSession } from "../../cli/src/session.ts";
 import { LABEL } from "../../libs/contract/names.ts";
 import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
-import type { LocalCluster } from "../cluster/cluster.ts";
-import { command } from "../cluster/command.ts";
+import { isWell, podLine, podSchema } from "./pod-lines.ts";
 import type { Profile } from "./profile.ts";
-
-export interface Section {
-  readonly well: boolean;
-  readonly lines: readonly string[];
-}
+import type { Section } from "./section.ts";
+import { kubectlJson, type Target } from "./target.ts";
 
 const LAST_JOBS = 8;
 
-export async function componentLines(cluster: LocalCluster): Promise<Section> {
-  const health = await cluster.health();
-  const sick = health.filter(({ state }) => state !== "running");
-  if (sick.length === 0) return { well: true, lines: [`${health.length} components run; context ${cluster.context}`] };
-  return {
-    well: false,
-    lines: sick.map(({ component, state, detail, logFile }) => `${component} is ${state}: ${detail} (log: ${logFile})`),
-  };
-}
-
-const podList = z.object({
-  items: z.array(
-    z.object({
-      metadata: z.object({ name: z.string() }),
-      status: z.object({
-        phase: z.string().default(""),
-        containerStatuses: z
-          .array(
-            z.object({
-              ready: z.boolean(),
-              restartCount: z.number(),
-              state: z.object({ waiting: z.object({ reason: z.string().default("") }).optional() }).default({}),
-            }),
-          )
-          .default([]),
-      }),
-    }),
-  ),
-});
-
-export async function serviceLines(cluster: LocalCluster, profile: Profile): Promise<Section> {
+export async function serviceLines(target: Target, profile: Profile): Promise<Section> {
   const selector = `app.kubernetes.io/instance=${profile.release}`;
-  const { items } = podList.parse(await kubectlJson(cluster, ["-n", profile.namespace, "get", "pods", "-l", selector]));
+  const found = await kubectlJson(target, ["-n", profile.namespace, "get", "pods", "-l", selector]);
+  const { items } = z.object({ items: z.array(podSchema) }).parse(found);
   if (items.length === 0) return { well: false, lines: ["nothing is installed; install with: make up"] };
-  const lines = items.map(({ metadata, status }) => {
-    const container = status.containerStatuses[0];
-    const ready = container?.ready === true ? "ready" : (container?.state.waiting?.reason ?? "not ready");
-    return `${metadata.name.padEnd(44)} ${ready}, ${container?.restartCount ?? 0} restarts`;
-  });
-  return { well: items.every(({ status }) => status.containerStatuses.every(({ ready }) => ready)), lines };
+  return { well: items.every(isWell), lines: items.map(podLine) };
 }
 
-export async function streamLines(cluster: LocalCluster, profile: Profile): Promise<Section> {
+export async function streamLines(target: Target, profile: Profile): Promise<Section> {
   await using session = await openSession({
     server: undefined,
-    kubeconfig: cluster.kubeconfig,
-    context: cluster.context,
+    kubeconfig: target.kubeconfig,
+    context: target.context,
     ...profile,
   });
   const manager = await jetstreamManager(session.connection);
@@ -99,9 +60,9 @@ const jobList = z.object({
   ),
 });
 
-export async function jobLines(cluster: LocalCluster, profile: Profile): Promise<Section> {
+export async function jobLines(target: Target, profile: Profile): Promise<Section> {
   const args = ["-n", profile.jobsNamespace, "get", "jobs", "-l", LABEL.instance];
-  const { items } = jobList.parse(await kubectlJson(cluster, args));
+  const { items } = jobList.parse(await kubectlJson(target, args));
   const newest = items
     .sort((a, b) => b.metadata.creationTimestamp.localeCompare(a.metadata.creationTimestamp))
     .slice(0, LAST_JOBS);
@@ -113,8 +74,4 @@ export async function jobLines(cluster: LocalCluster, profile: Profile): Promise
     well: true,
     lines: lines.length === 0 ? ["none in the cluster; settled ones go after a while: millrace get ID"] : lines,
   };
-}
-
-async function kubectlJson(cluster: LocalCluster, args: readonly string[]): Promise<unknown> {
-  return JSON.parse(await command(join(cluster.binDir, "kubectl"), ["--kubeconfig", cluster.kubeconfig, ...args, "-o", "json"]));
 }

@@ -1,68 +1,94 @@
-import { join } from "node:path";
 import { ensureBinaries } from "../cluster/binaries.ts";
-import { LocalCluster } from "../cluster/cluster.ts";
-import { command } from "../cluster/command.ts";
-import { type BuiltImage, buildBusyboxImage, buildNatsImage } from "../cluster/images.ts";
-import { buildProductImage } from "./product-image.ts";
+import { buildBusyboxImage, buildNatsImage } from "../cluster/images.ts";
+import type { NodeCount } from "../cluster/node-layout.ts";
+import { Keda } from "./keda.ts";
+import { LocalTarget } from "./local-target.ts";
+import { buildProductImage, type ProductImage, productTag } from "./product-image.ts";
 import type { Profile } from "./profile.ts";
 import { HelmRelease } from "./release.ts";
+import { kubectl, type Progress, type Target } from "./target.ts";
 
-/** One thing to do, told to people while it is done. `run` may be repeated: what is already so is left alone. */
+/** One thing to do, told to people while it is done. */
 export interface Step {
   readonly title: string;
-  run(progress: (line: string) => void): Promise<void>;
+  /** What `run` would do now, in words. Changes nothing. */
+  plan(): Promise<string>;
+  /** May be repeated: what is already so is left alone. */
+  run(progress: Progress): Promise<void>;
+}
+
+export interface InstallOptions {
+  /** @default the local cluster that the profile names */
+  readonly target?: Target;
+  /** Of the default target; any other knows its own. */
+  readonly nodes?: NodeCount;
+  readonly keda?: boolean;
 }
 
 /** From nothing to a running installation, in order. Used by `setup-all` and by the end-to-end tests. */
-export function installSteps(profile: Profile): Step[] {
-  const images: BuiltImage[] = [];
-  const cluster = (progress: (line: string) => void): LocalCluster => new LocalCluster({ name: profile.cluster, progress });
-  let productTag = "";
-  return [
+export function installSteps(profile: Profile, options: InstallOptions = {}): Step[] {
+  const target = options.target ?? new LocalTarget({ name: profile.cluster, nodes: options.nodes });
+  const release = new HelmRelease({ target, profile });
+  const valuesWith = (product: ProductImage): Record<string, unknown> => ({ ...profile.values, ...target.imageValues(product) });
+  const later = "follows once the cluster is there";
+  let product: ProductImage | undefined;
+  const steps: Step[] = [
     {
-      title: `Kubernetes cluster ${profile.cluster}`,
-      async run(progress) {
-        await cluster(progress).up();
-      },
+      title: `Kubernetes: ${target.title}`,
+      plan: () => target.plan(),
+      run: (progress) => target.up(progress),
     },
     {
       title: "Images",
+      async plan() {
+        const tag = await productTag();
+        return target.takesImports
+          ? `millrace:${tag}, nats and busybox: build and import what is not there`
+          : `none to build: the cluster pulls millrace:${tag}, which \`make push\` has put there`;
+      },
       async run(progress) {
+        if (!target.takesImports) {
+          product = { tag: await productTag() };
+          return;
+        }
         const { "nats-server": natsServer } = await ensureBinaries(["nats-server"], progress);
-        const product = await buildProductImage();
-        productTag = product.tag;
-        images.push(await buildBusyboxImage(), await buildNatsImage(natsServer), product);
-        for (const image of images) await cluster(progress).importImage(image.archivePath, image.reference);
+        const built = await buildProductImage();
+        for (const image of [await buildBusyboxImage(), await buildNatsImage(natsServer), built])
+          await target.importImage(image, progress);
+        product = built;
       },
     },
     {
       title: "Namespaces",
-      async run(progress) {
-        for (const namespace of [profile.namespace, profile.jobsNamespace]) await ensureNamespace(cluster(progress), namespace);
+      async plan() {
+        return `${profile.namespace}, ${profile.jobsNamespace}: create what is not there`;
+      },
+      async run() {
+        for (const namespace of [profile.namespace, profile.jobsNamespace]) await ensureNamespace(target, namespace);
       },
     },
     {
       title: `Helm release ${profile.release}`,
+      async plan() {
+        return (await target.exists()) ? release.plan(valuesWith({ tag: await productTag() })) : `install the chart; ${later}`;
+      },
       async run(progress) {
-        const release = new HelmRelease({ cluster: cluster(progress), profile });
-        const outcome = await release.ensure({ ...profile.values, ...localImages(productTag) });
+        const outcome = await release.ensure(valuesWith(product ?? { tag: await productTag() }));
         progress(outcome === "unchanged" ? "already what is wanted" : "installed");
       },
     },
   ];
+  if (options.keda === true) {
+    const keda = new Keda({ target });
+    const step: Step = { title: `KEDA ${keda.version}`, plan: () => keda.plan(), run: (progress) => keda.ensure(progress) };
+    // Before the release: its ScaledObjects need KEDA's definitions.
+    steps.splice(2, 0, step);
+  }
+  return steps;
 }
 
 /** Made by the installer and never by the chart: a chart that owns a namespace takes other people's work with it when it goes. */
-async function ensureNamespace(cluster: LocalCluster, namespace: string): Promise<void> {
-  const kubectl = (args: readonly string[], input = ""): Promise<string> =>
-    command(join(cluster.binDir, "kubectl"), ["--kubeconfig", cluster.kubeconfig, ...args], { input });
+async function ensureNamespace(target: Target, namespace: string): Promise<void> {
   const manifest = { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } };
-  await kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(manifest));
-}
-
-function localImages(productTag: string): Record<string, unknown> {
-  return {
-    image: { registry: "localhost", repository: "millrace", tag: productTag },
-    nats: { image: { registry: "localhost", repository: "nats", tag: "2.15.2" } },
-  };
+  await kubectl(target, ["apply", "--server-side", "-f", "-"], { input: JSON.stringify(manifest) });
 }

@@ -1,0 +1,72 @@
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { ClusterError } from "../cluster/cluster-error.ts";
+import { command, programPath } from "../cluster/command.ts";
+import type { BuiltImage } from "../cluster/images.ts";
+import { dockerAnswers } from "./docker-engine.ts";
+
+type Pusher = "skopeo" | "buildah" | "docker";
+
+/** host[:port] and the path below it, as the chart's values want them: `a.test:5000/team/x` → `a.test:5000`, `team/x`. */
+export function splitRegistry(place: string): { readonly registry: string; readonly path: string } {
+  const [registry = "", ...path] = place.replace(/\/+$/, "").split("/");
+  const valid = /^[a-zA-Z0-9.-]+(:\d+)?$/.test(registry) && path.every((part) => /^[a-z0-9]+([._-]+[a-z0-9]+)*$/.test(part));
+  if (valid) return { registry, path: path.join("/") };
+  throw new ClusterError(
+    "OPTION_INVALID",
+    `"${place}" is no place in a registry. Give it as host[:port]/path, without https:// and without a tag.`,
+  );
+}
+
+/** Pushes an archive with whichever of the usual programs is there, and returns the reference to pull it by. */
+export async function pushImage(image: BuiltImage, options: { readonly place: string; readonly tag: string }): Promise<string> {
+  const { registry, path } = splitRegistry(options.place);
+  const reference = `${[registry, path, "millrace"].filter((part) => part !== "").join("/")}:${options.tag}`;
+  for (const [program, ...args] of pushCommands(await findPusher(), image, reference)) await command(program ?? "", args);
+  return reference;
+}
+
+/** A registry on this machine seldom has a certificate, and docker takes that for granted; the other two have to be told. */
+export function pushCommands(pusher: Pusher, image: BuiltImage, reference: string): string[][] {
+  const plain = /^(localhost|127\.0\.0\.1)(:|\/)/.test(reference);
+  switch (pusher) {
+    case "skopeo":
+      return [
+        [
+          "skopeo",
+          "copy",
+          ...(plain ? ["--dest-tls-verify=false"] : []),
+          `docker-archive:${image.archivePath}`,
+          `docker://${reference}`,
+        ],
+      ];
+    case "buildah": {
+      const buildah = ["buildah", "--storage-driver=vfs"];
+      return [
+        [...buildah, "pull", `docker-archive:${image.archivePath}`],
+        [...buildah, "push", ...(plain ? ["--tls-verify=false"] : []), image.reference, `docker://${reference}`],
+        [...buildah, "rmi", image.reference],
+      ];
+    }
+    case "docker":
+      return [
+        ["docker", "load", "--input", image.archivePath],
+        ["docker", "tag", image.reference, reference],
+        ["docker", "push", reference],
+      ];
+  }
+}
+
+async function findPusher(): Promise<Pusher> {
+  const there = (name: string): boolean =>
+    programPath()
+      .split(delimiter)
+      .some((folder) => existsSync(join(folder, name)));
+  if (there("skopeo")) return "skopeo";
+  if (there("buildah")) return "buildah";
+  if (there("docker") && (await dockerAnswers())) return "docker";
+  throw new ClusterError(
+    "TOOL_MISSING",
+    "Pushing needs skopeo, buildah or a running Docker engine, and none is here. Install one: apt-get install skopeo",
+  );
+}
