@@ -3,9 +3,14 @@ import { type Helm, helm3Command, helmCommand } from "./helm-command.ts";
 import { CHART, EVERYTHING, EXTERNAL, rendered, template } from "./testing/rendered.ts";
 
 let helm: Helm;
+let helm3: Helm;
 beforeAll(async () => {
   helm = await helmCommand();
+  helm3 = await helm3Command();
 });
+
+/** Helm 4 ends some documents with an empty line where Helm 3 has none. Nothing else may differ. */
+const withoutGaps = (yaml: string): string => yaml.replaceAll(/\n+---\n/gu, "\n---\n");
 
 describe("the chart", () => {
   it.each([
@@ -30,13 +35,15 @@ describe("the chart", () => {
     await expect(await template("millrace", "-n", "millrace", "-f", EXTERNAL)).toMatchFileSnapshot("__golden__/external.yaml");
   });
 
-  it("renders the same with Helm 3", async ({ skip }) => {
-    const helm3 = await helm3Command();
-    if (helm3 === undefined) return skip("no helm 3 on this machine");
-    for (const args of [[], ["-f", EVERYTHING], ["-f", EXTERNAL]]) {
-      const release = ["millrace", "-n", "millrace", ...args] as const;
-      expect(await rendered(helm3, ...release)).toBe(await rendered(helm, ...release));
-    }
+  it.each([
+    ["defaults", []],
+    ["every value set", ["-f", EVERYTHING]],
+    ["a NATS elsewhere", ["-f", EXTERNAL]],
+  ])("renders the same with Helm 3 (%s)", async (_name, args) => {
+    const release = ["millrace", "-n", "millrace", ...args] as const;
+    // Without a cluster Helm 3 takes Kubernetes' version from its build, in which ours has none.
+    const old = await rendered(helm3, ...release, "--kube-version", "1.36.0");
+    expect(withoutGaps(old)).toBe(withoutGaps(await rendered(helm, ...release)));
   });
 
   it.each([

@@ -1,28 +1,18 @@
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { type BinaryName, binaryNames, ensureBinaries } from "../scripts/cluster/binaries.ts";
+import { type BinaryName, ensureBinaries } from "../scripts/cluster/binaries.ts";
 
 export type HelmResult = { code: number; stdout: string; stderr: string };
 export type Helm = (...args: string[]) => Promise<HelmResult>;
-
-const HELM_3_VERSION = "v3.22.0";
 
 /** The real helm, for tests. The first call on a machine builds it, which takes minutes. */
 export async function helmCommand(): Promise<Helm> {
   return runner(await ensured("helm"));
 }
 
-/** Helm 3, which many still use, or undefined where this machine cannot have it. */
-export async function helm3Command(): Promise<Helm | undefined> {
-  const name: string = "helm3";
-  if (isBinaryName(name)) return runner(await ensured(name));
-  const path = join(homedir(), ".cache", "millrace", "tools", `helm-${HELM_3_VERSION}`, "helm");
-  return existsSync(path) ? runner(path) : undefined;
+/** Helm 3, which is out of support and which many still use. */
+export async function helm3Command(): Promise<Helm> {
+  return runner(await ensured("helm3"));
 }
-
-const isBinaryName = (name: string): name is BinaryName => (binaryNames as readonly string[]).includes(name);
 
 async function ensured(name: BinaryName): Promise<string> {
   const paths = await ensureBinaries([name], (line) => process.stderr.write(`${line}\n`));

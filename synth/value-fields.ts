@@ -12,7 +12,7 @@ import { block, bool, int, type Leaf, oneOf, type Schema, section, text } from "
 export type StringMap = { [key: string]: string };
 
 export const DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
-const DNS_NAME = "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?";
+const DNS_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 export const TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";
 const INT32_MAX = 2_147_483_647;
 
@@ -23,7 +23,8 @@ export const duration = (initial: string, doc: string): Leaf<string> =>
 export const size = (initial: string, doc: string): Leaf<string> =>
   text(initial, doc, { pattern: "^[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)$" });
 
-export const dnsName = (initial: string, doc: string): Leaf<string> => text(initial, doc, { pattern: `^(${DNS_NAME})?$` });
+export const dnsName = (initial: string, doc: string): Leaf<string> =>
+  text(initial, doc, { pattern: `^(${DNS_PART}(\\.${DNS_PART})*)?$`, maxLength: 253 });
 
 /** A key of a Secret. */
 export const secretKey = (initial: string, doc: string): Leaf<string> =>

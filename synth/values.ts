@@ -40,7 +40,10 @@ export const values = {
     }),
   }),
   nameOverride: text("", "Replaces the chart's name in labels and names.", { pattern: `^(${DNS_LABEL})?$` }),
-  fullnameOverride: text("", "Replaces the whole prefix of all object names.", { pattern: `^(${DNS_LABEL})?$` }),
+  // Services are named with it, and a Service's name begins with a letter.
+  fullnameOverride: text("", "Replaces the whole prefix of all object names. Begins with a letter.", {
+    pattern: "^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+  }),
   commonLabels: labels("Labels of every object and every pod; the chart's own win. They are in no selector, so they may change."),
   commonAnnotations: annotations("Annotations of every object; the chart's own win."),
   image: section(

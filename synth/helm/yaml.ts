@@ -32,9 +32,12 @@ const around = (at: string, opening: string, inner: string[]): string[] => [
   `${at}{{- end }}`,
 ];
 
-/** A map or a list as the user wrote it, in lines of their own; nothing at all when it is empty. */
+/**
+ * A map or a list as the user wrote it, in lines of their own; nothing at all when it is empty. Not `toYaml`, which gives nothing when it meets
+ * a character that its parser refuses: a label would take all others away with it, without a word.
+ */
 const whole = (code: string, depth: number): string[] =>
-  around(indentation(depth), `with ${code}`, [`${indentation(depth)}{{- toYaml . | nindent ${2 * depth} }}`]);
+  around(indentation(depth), `with ${code}`, [`${indentation(depth)}{{- mustToYaml . | nindent ${2 * depth} }}`]);
 
 // What a block scalar cannot hold: control and format characters, the line breaks of YAML 1.1 that are none for anybody else, and a blank at
 // the start, which would count as indentation.
@@ -73,7 +76,7 @@ function field(key: string, value: Json, depth: number): string[] {
 }
 
 function blockField(at: string, name: string, code: string, depth: number): string[] {
-  return around(at, `with ${code}`, [name, `${at}  {{- toYaml . | nindent ${2 * (depth + 1)} }}`]);
+  return around(at, `with ${code}`, [name, `${at}  {{- mustToYaml . | nindent ${2 * (depth + 1)} }}`]);
 }
 
 const orEmpty = (code: string, empty: "dict" | "list"): string => `(${code} | default ${empty})`;

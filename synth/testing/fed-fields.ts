@@ -1,0 +1,169 @@
+import type {
+  V1ConfigMap,
+  V1Deployment,
+  V1NetworkPolicy,
+  V1Pod,
+  V1PodDisruptionBudget,
+  V1PodSpec,
+  V1PodTemplateSpec,
+  V1StatefulSet,
+} from "@kubernetes/client-node";
+import type { Json } from "../helm/yaml.ts";
+import { type Document, environmentOf, ofKind } from "./rendered.ts";
+
+/** A field of the rendered chart that values feed: where it is, what is there, and what the values want there. */
+export type FedField = { where: string; is: unknown; wanted: unknown };
+
+// biome-ignore lint/suspicious/noExplicitAny: the shape is what the values schema says, which has just been checked
+type Loose = any;
+
+const isMap = (value: Json | undefined): value is { [key: string]: Json } =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Not `map[key]`: a user's key may be called `toString`. */
+const at = <T>(map: { [key: string]: T }, key: string): T | undefined => (Object.hasOwn(map, key) ? map[key] : undefined);
+
+/** As Helm lays a user's values over the defaults: map by map; everything else is replaced. */
+export function laidOver(defaults: Json, given: Json | undefined): Json {
+  if (given === undefined) return defaults;
+  if (!isMap(defaults) || !isMap(given)) return given;
+  const keys = new Set([...Object.keys(defaults), ...Object.keys(given)]);
+  return Object.fromEntries(
+    [...keys].map((key) => [key, laidOver(at(defaults, key) ?? null, at(given, key) ?? at(defaults, key))]),
+  );
+}
+
+const unlessEmpty = (value: Loose): unknown => (Object.keys(value).length === 0 ? undefined : value);
+
+/** The user's own map before the common one, in which what is empty gives way. */
+const together = (own: Loose, common: Loose): Loose =>
+  Object.fromEntries(
+    [...new Set([...Object.keys(own), ...Object.keys(common)])].map((key) => [
+      key,
+      at(own, key) || (at(common, key) ?? at(own, key)),
+    ]),
+  );
+
+const OURS = /^(?:app\.kubernetes\.io\/(?:name|instance|component|part-of|managed-by|version)|helm\.sh\/chart)$/u;
+const OUR_ANNOTATIONS = /^(?:checksum\/config|helm\.sh\/hook(?:-delete-policy)?)$/u;
+
+const usersOnly = (map: Loose, ours: RegExp): Loose =>
+  Object.fromEntries(Object.entries(map ?? {}).filter(([key]) => !ours.test(key)));
+
+const unexpanded = (text: string): string => text.replaceAll("$", "$$$$");
+
+function image(values: Loose, own: Loose, tag: string): string {
+  const registry = values.global.imageRegistry || own.registry;
+  return `${registry === "" ? "" : `${registry}/`}${own.repository}${own.digest === "" ? `:${tag}` : `@${own.digest}`}`;
+}
+
+function podFields(where: string, template: V1PodTemplateSpec | undefined, values: Loose, own: Loose): FedField[] {
+  const spec = template?.spec;
+  const labels = usersOnly(together(own.podLabels, values.commonLabels), OURS);
+  const annotations = usersOnly(together(own.podAnnotations, values.commonAnnotations), OUR_ANNOTATIONS);
+  const fields: [string, unknown, unknown][] = [
+    ["labels", usersOnly(template?.metadata?.labels, OURS), labels],
+    ["annotations", usersOnly(template?.metadata?.annotations, OUR_ANNOTATIONS), annotations],
+    ["resources", spec?.containers[0]?.resources, unlessEmpty(own.resources)],
+    ["nodeSelector", spec?.nodeSelector, unlessEmpty(own.nodeSelector)],
+    ["tolerations", spec?.tolerations, unlessEmpty(own.tolerations)],
+    ["affinity", spec?.affinity, unlessEmpty(own.affinity)],
+    ["priorityClassName", spec?.priorityClassName, own.priorityClassName || undefined],
+    ["imagePullSecrets", spec?.imagePullSecrets, unlessEmpty(values.global.imagePullSecrets)],
+  ];
+  return fields.map(([field, is, wanted]) => ({ where: `${where}: ${field}`, is, wanted }));
+}
+
+function budget(all: Document[], component: string, values: Loose): FedField {
+  const found = of<V1PodDisruptionBudget>(all, "PodDisruptionBudget", component);
+  const exists = values[component].pdb.enabled && (component !== "nats" || values.nats.enabled);
+  return {
+    where: `${component}: pdb`,
+    is: found?.spec?.maxUnavailable,
+    wanted: exists ? values[component].pdb.maxUnavailable : undefined,
+  };
+}
+
+function of<T>(all: Document[], kind: string, component: string): (T & Document) | undefined {
+  return ofKind<T>(all, kind).find(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] === component);
+}
+
+function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: Loose): FedField[] {
+  const own = values[name];
+  const spec = of<V1Deployment>(all, "Deployment", name)?.spec;
+  const pod = spec?.template.spec as V1PodSpec;
+  const container = pod.containers[0];
+  const variables = environmentOf(pod);
+  const extra = own.extraEnv.length;
+  const { auth } = values.nats;
+  const fields: [string, unknown, unknown][] = [
+    ["replicas", spec?.replicas, own.replicas],
+    ["grace period", pod.terminationGracePeriodSeconds, own.terminationGracePeriodSeconds],
+    ["image", container?.image, image(values, values.image, values.image.tag || "0.1.0")],
+    ["pullPolicy", container?.imagePullPolicy, values.image.pullPolicy],
+    ["extraEnv", extra === 0 ? [] : container?.env?.slice(-extra), own.extraEnv],
+    ["ACK_WAIT", variables["ACK_WAIT"], values.ackWait],
+    ["NATS_USER", variables["NATS_USER"], auth.user === "" ? undefined : unexpanded(auth.user)],
+    ["SHUTDOWN_TIMEOUT", variables["SHUTDOWN_TIMEOUT"], `${own.terminationGracePeriodSeconds - 5}s`],
+    [
+      "constraints",
+      pod.topologySpreadConstraints?.map(withoutSelector),
+      unlessEmpty(own.topologySpreadConstraints.map(withoutSelector)),
+    ],
+  ];
+  if (own.serviceAccount.name !== "") fields.push(["account", pod.serviceAccountName, own.serviceAccount.name]);
+  if (name === "monitor")
+    fields.push(
+      ["HISTORY", variables["HISTORY"], values.history],
+      ["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore],
+    );
+  return [
+    ...fields.map(([field, is, wanted]) => ({ where: `${name}: ${field}`, is, wanted })),
+    ...podFields(name, spec?.template, values, own),
+    budget(all, name, values),
+  ];
+}
+
+const withoutSelector = ({ labelSelector: _selector, ...rest }: Loose): unknown => rest;
+
+function natsFields(all: Document[], values: Loose): FedField[] {
+  const own = values.nats;
+  const spec = of<V1StatefulSet>(all, "StatefulSet", "nats")?.spec;
+  if (!own.enabled) return [{ where: "nats", is: spec, wanted: undefined }];
+  const claim = spec?.volumeClaimTemplates?.[0]?.spec;
+  const config = of<V1ConfigMap>(all, "ConfigMap", "nats")?.data?.["nats.conf"] ?? "";
+  const from = of<V1NetworkPolicy>(all, "NetworkPolicy", "nats")?.spec?.ingress?.[0]?._from;
+  const raw = of<{ spec: { ingress: { from: unknown[] }[] } }>(all, "NetworkPolicy", "nats")?.spec.ingress[0]?.from ?? from;
+  return [
+    { where: "nats: image", is: spec?.template.spec?.containers[0]?.image, wanted: image(values, own.image, own.image.tag) },
+    { where: "nats: size", is: claim?.resources?.requests?.["storage"], wanted: own.storage.size },
+    { where: "nats: class", is: claim?.storageClassName, wanted: own.storage.storageClassName || undefined },
+    { where: "nats: extraConfig", is: config.trimEnd().endsWith(own.extraConfig.trimEnd()), wanted: true },
+    { where: "nats: store", is: config.includes(`max_file_store: ${own.maxFileStore}\n`), wanted: true },
+    { where: "nats: peers", is: raw?.slice(1), wanted: values.networkPolicy.enabled ? values.networkPolicy.natsFrom : undefined },
+    ...podFields("nats", spec?.template, values, own),
+    budget(all, "nats", values),
+  ];
+}
+
+/** Every field of the rendered chart that values feed, against the values. */
+export function fedFields(all: Document[], given: Json, defaults: Json): FedField[] {
+  const values: Loose = laidOver(defaults, given);
+  const config = JSON.parse(of<V1ConfigMap>(all, "ConfigMap", "config")?.data?.["config.json"] ?? "");
+  const args = ofKind<V1Pod>(all, "Pod")[0]?.spec?.containers[0]?.args?.slice(2, 4);
+  const { enabled, subject, body } = values.test;
+  const own = all.filter(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] !== undefined);
+  return [
+    { where: "config.json", is: config, wanted: { queues: values.queues, templates: values.templates } },
+    { where: "test", is: args, wanted: enabled ? [unexpanded(subject), unexpanded(body)] : undefined },
+    { where: "extraObjects", is: all.length - own.length, wanted: values.extraObjects.length },
+    ...own.map(({ kind, metadata }) => ({
+      where: `${kind} ${metadata.name}: labels`,
+      is: usersOnly(metadata.labels, OURS),
+      wanted: usersOnly(values.commonLabels, OURS),
+    })),
+    ...serviceFields(all, "dispatcher", values),
+    ...serviceFields(all, "monitor", values),
+    ...natsFields(all, values),
+  ];
+}
