@@ -35,7 +35,7 @@ it("D5: the same id published 20 times at once is one Job, and 19 duplicates", a
 });
 
 describe("SIGKILL", () => {
-  it("of the dispatcher while a Job runs", async () => {
+  it("of both dispatchers while a Job runs", async () => {
     await millrace.publish("jobs.default.x", sleeper("kill-dispatcher", 25));
     await millrace.events.waitFor(
       "its start",
@@ -45,7 +45,7 @@ describe("SIGKILL", () => {
     await expectRanOnce("kill-dispatcher");
   });
 
-  it("of the monitor while a Job runs", async () => {
+  it("of both monitors while a Job runs", async () => {
     await millrace.publish("jobs.default.x", sleeper("kill-monitor", 20));
     await millrace.events.waitFor(
       "its start",
@@ -55,7 +55,7 @@ describe("SIGKILL", () => {
     await expectRanOnce("kill-monitor");
   });
 
-  it("of the monitor while it settles", async () => {
+  it("of both monitors while they settle", async () => {
     const ids = Array.from({ length: 12 }, (_, index) => `settle-${index}`);
     const records = await recordWrites();
     await Promise.all(ids.map((id) => millrace.publish("jobs.default.hello", { id, template: "hello", params: { name: id } })));
@@ -78,7 +78,8 @@ async function recordWrites(): Promise<{ firstIn(state: string): Promise<void> }
   const messages = await consumer.consume();
   return {
     async firstIn(state) {
-      for await (const message of messages) if (message.headers?.get(STATE_HEADER) === state) return;
+      for await (const message of messages) if (message.headers?.get(STATE_HEADER) === state) break;
+      await consumer.delete();
     },
   };
 }

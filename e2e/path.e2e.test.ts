@@ -100,9 +100,8 @@ describe("a message becomes a finished Job", () => {
     await millrace.publish("jobs.default.long", { id: "path-long", job });
     expect((await millrace.outcome("path-long")).state).toBe("succeeded");
     expect(await millrace.jobs("path-long")).toHaveLength(1);
-    const logs = await millrace.kubectl(["-n", testProfile.namespace, "logs", "deployment/millrace-dispatcher", "--tail=-1"]);
-    const created = logs.split("\n").filter((line) => line.includes('"path-long"'));
-    expect(created.map((line) => JSON.parse(line).event)).toEqual(["job.created"]);
+    const lines = (await millrace.logLines("dispatcher")).filter((line) => line.includes('"path-long"'));
+    expect(lines.map((line) => JSON.parse(line).event)).toEqual(["job.created"]);
   });
 
   it("J5: a Job that somebody deletes is in the DLQ once, and does not come back", async () => {
@@ -193,11 +192,9 @@ describe("the ways in", () => {
       "--patch",
       JSON.stringify({ data: { "config.json": JSON.stringify(config) } }),
     ]);
-    await expect
-      .poll(() => millrace.kubectl(["-n", testProfile.namespace, "logs", "deployment/millrace-dispatcher", "--tail=-1"]), {
-        timeout: 30_000,
-      })
-      .toContain('"templates":["hello","late"]');
+    const applied = async (): Promise<number> =>
+      (await millrace.logLines("dispatcher")).filter((line) => line.includes('"templates":["hello","late"]')).length;
+    await expect.poll(applied, { timeout: 30_000 }).toBe(2);
     await millrace.publish("jobs.default.late", { id: "way-late", template: "late" });
     expect((await millrace.outcome("way-late")).state).toBe("succeeded");
     expect(await millrace.restarts()).toBe(before);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ensureBinaries } from "../scripts/cluster/binaries.ts";
 import { LocalCluster } from "../scripts/cluster/cluster.ts";
 import { testProfile } from "../scripts/install/profile.ts";
 import { Installation, NOTHING } from "./harness/installation.ts";
@@ -103,4 +104,26 @@ describe("the life of a release, in namespaces that enforce Pod Security restric
     await life.deleteNamespaces();
     expect(await life.kubectl(["get", "namespaces", "-o", "name"])).not.toContain("namespace/life");
   });
+});
+
+it("Helm 3 installs, tests, upgrades, rolls back and uninstalls the same chart", async () => {
+  const { helm3 } = await ensureBinaries(["helm3"], () => {});
+  const names = { release: "three", namespace: "three", jobsNamespace: "three" };
+  const three = new TestRelease({ cluster, names, helm: helm3 });
+  await three.createNamespaces();
+  await three.upgrade(withSleep);
+  expect(await three.test()).toContain("Succeeded");
+  {
+    await using millrace = await Installation.open(names);
+    await millrace.publish("jobs.default.sleep", sleep("through-the-upgrade", 10));
+    await millrace.events.waitFor("its start", ({ kind, data }) => kind === "started" && data["id"] === "through-the-upgrade");
+  }
+  await three.upgrade({ ...withSleep, logLevel: "debug" });
+  await three.rollback();
+  {
+    await using millrace = await Installation.open(names);
+    await expectEachOnce(millrace, ["through-the-upgrade"]);
+  }
+  await three.uninstall();
+  await three.deleteNamespaces();
 });

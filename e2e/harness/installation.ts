@@ -7,7 +7,7 @@ import { openTunnel, type Tunnel } from "../../cli/src/port-forward.ts";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { jobHash, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
-import { consumerName, STREAM } from "../../libs/contract/streams.ts";
+import { BUCKET, bucketStream, consumerName, queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
 import { kubeconfigAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
@@ -44,9 +44,11 @@ export interface Leftovers {
   readonly held: number;
   readonly unsettledJobs: readonly string[];
   readonly runningRecords: readonly string[];
+  /** Consumers that nobody will use again, `<stream>/<name>`. */
+  readonly strayConsumers: readonly string[];
 }
 
-export const NOTHING: Leftovers = { messages: 0, held: 0, unsettledJobs: [], runningRecords: [] };
+export const NOTHING: Leftovers = { messages: 0, held: 0, unsettledJobs: [], runningRecords: [], strayConsumers: [] };
 
 type ServiceName = "dispatcher" | "monitor";
 
@@ -160,6 +162,7 @@ export class Installation implements AsyncDisposable {
       });
       if (message.info.pending === 0) break;
     }
+    await consumer.delete();
     return entries;
   }
 
@@ -182,19 +185,30 @@ export class Installation implements AsyncDisposable {
     return command(join(this.cluster.binDir, "kubectl"), ["--kubeconfig", this.cluster.kubeconfig, ...args], { input });
   }
 
-  /** SIGKILL to the service's process on the node, as the kernel would; resolves when the kubelet has started it again and it is ready. */
+  /** SIGKILL to every process of the service, as the kernel would; resolves when the kubelet has started each again and it is ready. */
   async sigkill(service: ServiceName): Promise<void> {
     await using pods = await this.#servicePods(service);
-    const victim = await pods.waitFor((pod) => pod.ready);
+    await pods.waitFor((all) => all.length > 0 && all.every((pod) => pod.ready));
+    const victims = [...pods.values()];
     const socket = join(this.cluster.stateDir, "containerd.sock");
-    const tasks = await command("ctr", ["-a", socket, "-n", "k8s.io", "task", "ls"]);
-    const pid = tasks
+    const tasks = (await command("ctr", ["-a", socket, "-n", "k8s.io", "task", "ls"]))
       .split("\n")
-      .map((line) => line.split(/\s+/))
-      .find(([id]) => victim.containerId.endsWith(id ?? "-"))?.[1];
-    if (pid === undefined) throw new Error(`no process of ${victim.name} (${victim.containerId}) among:\n${tasks}`);
-    process.kill(Number(pid), "SIGKILL");
-    await pods.waitFor((pod) => pod.uid === victim.uid && pod.restarts > victim.restarts && pod.ready);
+      .map((line) => line.split(/\s+/));
+    for (const { name, containerId } of victims) {
+      const pid = tasks.find(([id]) => containerId.endsWith(id ?? "-"))?.[1];
+      if (pid === undefined) throw new Error(`no process of ${name} (${containerId}) among ${JSON.stringify(tasks)}`);
+      process.kill(Number(pid), "SIGKILL");
+    }
+    await pods.waitFor((all) =>
+      victims.every(({ uid, restarts }) => all.some((pod) => pod.uid === uid && pod.restarts > restarts && pod.ready)),
+    );
+  }
+
+  /** The log lines of all pods of a service. */
+  async logLines(service: ServiceName): Promise<string[]> {
+    const selector = `app.kubernetes.io/component=${service},app.kubernetes.io/instance=${this.names.release}`;
+    const text = await this.kubectl(["-n", this.names.namespace, "logs", "-l", selector, "--tail=-1", "--prefix=false"]);
+    return text.split("\n").filter((line) => line !== "");
   }
 
   async restarts(): Promise<number> {
@@ -218,17 +232,15 @@ export class Installation implements AsyncDisposable {
     await watch.start();
     return {
       values: () => watch.values(),
-      async waitFor(matches: (pod: PodState) => boolean): Promise<PodState> {
-        const { promise, resolve } = Promise.withResolvers<PodState>();
+      async waitFor(holds: (pods: readonly PodState[]) => boolean): Promise<void> {
+        const { promise, resolve } = Promise.withResolvers<void>();
         const look = (): void => {
-          const found = [...watch.values()].find(matches);
-          if (found !== undefined) resolve(found);
+          if (holds([...watch.values()])) resolve();
         };
         listeners.add(look);
         look();
-        const found = await promise;
+        await promise;
         listeners.delete(look);
-        return found;
       },
       [Symbol.asyncDispose]: () => watch.stop(),
     };
@@ -250,7 +262,20 @@ export class Installation implements AsyncDisposable {
       held: consumer.num_ack_pending,
       unsettledJobs: unsettled.map((job) => job.metadata?.name ?? ""),
       runningRecords: await this.records.inState("running", AbortSignal.timeout(30_000)),
+      strayConsumers: await this.#strayConsumers(),
     };
+  }
+
+  /** All but the queues' own and this harness's one on EVENTS. */
+  async #strayConsumers(): Promise<string[]> {
+    const manager = await jetstreamManager(this.connection);
+    const stray: string[] = [];
+    for (const stream of [STREAM.jobs, STREAM.retry, STREAM.deadLetters, bucketStream(BUCKET.records)]) {
+      for await (const { name } of manager.consumers.list(stream)) {
+        if (queueOfConsumer(name) === undefined) stray.push(`${stream}/${name}`);
+      }
+    }
+    return stray;
   }
 }
 
