@@ -26,6 +26,9 @@ if (values.help) {
   process.exit(0);
 }
 
+// `make status | head`: with the reader gone there is nobody left to tell.
+process.stdout.on("error", () => process.exit());
+
 try {
   const target = await chooseTarget({ cluster: values.name, context: values.context });
   if (!(await target.exists())) {

@@ -1,5 +1,5 @@
-import { appendFileSync } from "node:fs";
-import { basename, delimiter } from "node:path";
+import { appendFileSync, existsSync } from "node:fs";
+import { basename, delimiter, join } from "node:path";
 import { $, ProcessOutput } from "zx";
 import { ClusterError, type ClusterErrorCode } from "./cluster-error.ts";
 import { likelyCause } from "./likely-cause.ts";
@@ -10,6 +10,14 @@ const systemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 export function programPath(): string {
   return [process.env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin", ...systemFolders].join(delimiter);
+}
+
+/** Where the shell would find a program; `except` are folders that do not count. */
+export function onPath(name: string, except: readonly string[] = []): string | undefined {
+  const folders = programPath()
+    .split(delimiter)
+    .filter((folder) => !except.includes(folder));
+  return folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
 }
 
 /**

@@ -35,7 +35,7 @@ export function requireRoot(action: string): void {
   if (process.getuid?.() === 0) return;
   throw new ClusterError(
     "ROOT_REQUIRED",
-    `${action} makes network namespaces, mounts and cgroups, so it needs root. Run the same command as root: sudo -E env PATH="$PATH" …`,
+    `${action} needs root, because of its network namespaces, mounts and cgroups. Run the same command as root: sudo -E env PATH="$PATH" …`,
   );
 }
 

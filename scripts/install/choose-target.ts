@@ -1,6 +1,6 @@
 import { LocalCluster } from "../cluster/cluster.ts";
+import { onPath } from "../cluster/command.ts";
 import type { NodeCount } from "../cluster/node-layout.ts";
-import { onPath } from "./client-tools.ts";
 import { ContextTarget } from "./context-target.ts";
 import { dockerAnswers } from "./docker-engine.ts";
 import { KindTarget } from "./kind-target.ts";

@@ -1,7 +1,7 @@
-import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { mkdirSync, renameSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { ensureBinaries } from "../cluster/binaries.ts";
-import { programPath } from "../cluster/command.ts";
+import { onPath } from "../cluster/command.ts";
 import { stateHome } from "../cluster/layout.ts";
 import type { Progress } from "./target.ts";
 
@@ -13,15 +13,11 @@ export function toolsDir(): string {
 /** The user's own programs first, since they have spoken to that cluster before; built only when there are none. */
 export async function clientTools(progress: Progress): Promise<void> {
   mkdirSync(toolsDir(), { recursive: true });
-  link("kubectl", onPath("kubectl") ?? join((await ensureBinaries(["kubernetes"], progress)).kubernetes, "kubectl"));
-  link("helm", onPath("helm") ?? (await ensureBinaries(["helm"], progress)).helm);
-}
-
-export function onPath(name: string): string | undefined {
-  return programPath()
-    .split(delimiter)
-    .map((folder) => join(folder, name))
-    .find((file) => file !== join(toolsDir(), name) && existsSync(file));
+  link(
+    "kubectl",
+    onPath("kubectl", [toolsDir()]) ?? join((await ensureBinaries(["kubernetes"], progress)).kubernetes, "kubectl"),
+  );
+  link("helm", onPath("helm", [toolsDir()]) ?? (await ensureBinaries(["helm"], progress)).helm);
 }
 
 function link(name: string, target: string): void {

@@ -1,7 +1,5 @@
-import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
 import { ClusterError } from "../cluster/cluster-error.ts";
-import { command, programPath } from "../cluster/command.ts";
+import { command, onPath } from "../cluster/command.ts";
 import type { BuiltImage } from "../cluster/images.ts";
 import { dockerAnswers } from "./docker-engine.ts";
 
@@ -60,10 +58,7 @@ export function pushCommands(pusher: Pusher, image: BuiltImage, reference: strin
 }
 
 async function findPusher(): Promise<Pusher> {
-  const there = (name: string): boolean =>
-    programPath()
-      .split(delimiter)
-      .some((folder) => existsSync(join(folder, name)));
+  const there = (name: string): boolean => onPath(name) !== undefined;
   if (there("skopeo")) return "skopeo";
   if (there("buildah")) return "buildah";
   if (there("docker") && (await dockerAnswers())) return "docker";

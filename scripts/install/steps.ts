@@ -6,7 +6,7 @@ import { LocalTarget } from "./local-target.ts";
 import { buildProductImage, type ProductImage, productTag } from "./product-image.ts";
 import type { Profile } from "./profile.ts";
 import { HelmRelease } from "./release.ts";
-import { kubectl, type Progress, type Target } from "./target.ts";
+import { clientProgram, kubectl, type Progress, type Target } from "./target.ts";
 
 /** One thing to do, told to people while it is done. */
 export interface Step {
@@ -70,7 +70,9 @@ export function installSteps(profile: Profile, options: InstallOptions = {}): St
     {
       title: `Helm release ${profile.release}`,
       async plan() {
-        return (await target.exists()) ? release.plan(valuesWith({ tag: await productTag() })) : `install the chart; ${later}`;
+        return (await target.exists()) && clientProgram(target, "helm") !== undefined
+          ? release.plan(valuesWith({ tag: await productTag() }))
+          : `install the chart; ${later}`;
       },
       async run(progress) {
         const outcome = await release.ensure(valuesWith(product ?? { tag: await productTag() }));

@@ -1,6 +1,7 @@
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type CommandOptions, command } from "../cluster/command.ts";
+import { type CommandOptions, command, onPath } from "../cluster/command.ts";
 import type { BuiltImage } from "../cluster/images.ts";
 import type { ProductImage } from "./product-image.ts";
 import type { Section } from "./section.ts";
@@ -43,8 +44,15 @@ export function helm(target: Access, args: readonly string[], options: CommandOp
   return onTarget(target, "helm", [...args, "--kube-context", target.context], options);
 }
 
+/** The target's own; before its first `up` (a dry run, a look at the status) the user's, if there is one. */
+export function clientProgram(target: Pick<Target, "binDir">, program: string): string | undefined {
+  const own = join(target.binDir, program);
+  return existsSync(own) ? own : onPath(program);
+}
+
 function onTarget(target: Access, program: string, args: readonly string[], options: CommandOptions): Promise<string> {
-  return command(join(target.binDir, program), args, { ...options, env: { ...options.env, KUBECONFIG: target.kubeconfig } });
+  const file = clientProgram(target, program) ?? join(target.binDir, program);
+  return command(file, args, { ...options, env: { ...options.env, KUBECONFIG: target.kubeconfig } });
 }
 
 /** The values of a cluster that has the images under the names that they were built with. */
