@@ -22,7 +22,7 @@ Event-driven jobs for Kubernetes: publish a message, a Kubernetes Job does the w
 helm install millrace charts/millrace --namespace millrace --create-namespace
 \`\`\`
 
-The chart needs Kubernetes 1.29 or newer and Helm 4 or 3.17 (tested: 4.3 and 3.22). It has no dependencies, no cluster-wide objects and no CRDs; it works in
+The chart needs Kubernetes 1.29 or newer and Helm 4 or 3 (tested: 4.3 and 3.22). It has no dependencies, no cluster-wide objects and no CRDs; it works in
 any namespace, several times in one cluster, and under the Pod Security Standard *restricted*. \`helm test millrace -n millrace\` publishes a
 message and waits until its job has succeeded.
 

@@ -9,6 +9,7 @@ import { type Helm, helmCommand } from "./helm-command.ts";
 import { fedFields } from "./testing/fed-fields.ts";
 import { acceptedValues, generatedValues } from "./testing/generated-values.ts";
 import { CHART, documents } from "./testing/rendered.ts";
+import { writtenForHelm } from "./testing/schema-values.ts";
 import { values } from "./values.ts";
 
 const SOAK = process.env["SOAK"] === "1";
@@ -30,18 +31,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Helm reads JSON as YAML, which wants these characters escaped, and has no surrogates. */
-const forHelm = (given: Json): string =>
-  JSON.stringify(given).replace(
-    /[\u007f-\u00a0\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff]/gu,
-    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-
 let files = 0;
 async function run(given: Json) {
   files += 1;
   const file = join(folder, `${files}.json`);
-  await writeFile(file, forHelm(given));
+  await writeFile(file, writtenForHelm(given));
   return helm("template", "x", CHART, "-n", "home", "-f", file);
 }
 

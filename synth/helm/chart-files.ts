@@ -68,8 +68,7 @@ export function chartFiles(chart: HelmChart): Map<string, string> {
           .join(""),
     ],
   ]);
-  if (chart.checks.length > 0)
-    files.set("templates/checks.yaml", templateComment(chart.banner) + chart.checks.map(checkTemplate).join(""));
+  files.set("templates/checks.yaml", templateComment(chart.banner) + [writable, ...chart.checks].map(checkTemplate).join(""));
   if (chart.extraObjects !== undefined)
     files.set("templates/extra-objects.yaml", templateComment(chart.banner) + userObjects(chart.extraObjects));
   keepingOrder(() => {
@@ -79,6 +78,15 @@ export function chartFiles(chart: HelmChart): Map<string, string> {
   });
   return files;
 }
+
+/**
+ * Helm's `toYaml` gives nothing at all for a map or a list with one of these characters in it, and a blank for U+0085: labels, tolerations
+ * and limits would vanish without a word.
+ */
+const writable: Check = {
+  unless: String.raw`eq (regexFind "[\\x7f-\\x9f\\x{feff}\\x{fffe}\\x{ffff}]" (toJson $.Values)) ""`,
+  message: "a value holds one of the characters U+007F to U+009F, U+FEFF, U+FFFE and U+FFFF, which Helm cannot write. Remove it.",
+};
 
 function checkTemplate(check: Check): string {
   return `{{- if not (${check.unless}) }}\n{{- fail (${expressionOf(check.message).code}) }}\n{{- end }}\n`;

@@ -73,7 +73,7 @@ describe("a template file", () => {
     const template = chartTemplate(chart);
     expect(template).toContain("\n  replicas: {{ $.Values.replicas | int64 }}\n");
     expect(template).toContain(
-      "\n          {{- with $.Values.resources }}\n          resources:\n            {{- mustToYaml . | nindent 12 }}\n",
+      "\n          {{- with $.Values.resources }}\n          resources:\n            {{- toYaml . | nindent 12 }}\n",
     );
     expect(template).toContain("\n      hostNetwork: {{ $.Values.host }}\n");
   });

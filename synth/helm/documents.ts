@@ -46,13 +46,9 @@ export function annotateAll(root: Construct, annotations: Expression<{ [key: str
  * expression stands where YAML wants a number or a whole map.
  */
 export function userObjects(list: Expression<unknown>): string {
-  return [
-    `{{- range ${list.code} }}`,
-    "---",
-    '{{ tpl (typeIs "string" . | ternary . (mustToYaml .)) $ }}',
-    "{{- end }}",
-    "",
-  ].join("\n");
+  return [`{{- range ${list.code} }}`, "---", '{{ tpl (typeIs "string" . | ternary . (toYaml .)) $ }}', "{{- end }}", ""].join(
+    "\n",
+  );
 }
 
 /** All documents of a cdk8s chart as one template file. */

@@ -31,7 +31,7 @@ describe("fields", () => {
 
   it("of a block disappear with it, and are indented to where they stand", () => {
     expect(toTemplate({ spec: { tolerations: tolerations.toToken() } })).toBe(
-      "spec:\n  {{- with $.Values.tolerations }}\n  tolerations:\n    {{- mustToYaml . | nindent 4 }}\n  {{- end }}\n",
+      "spec:\n  {{- with $.Values.tolerations }}\n  tolerations:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}\n",
     );
     expect(toTemplate({ class: optional(name).toToken() })).toBe(
       "{{- with $.Values.name }}\nclass: {{ . | quote }}\n{{- end }}\n",
@@ -54,7 +54,7 @@ describe("fields", () => {
 describe("lists", () => {
   it("may hold maps that begin with a block", () => {
     expect(toTemplate({ list: [{ tolerations: tolerations.toToken(), name: "x" }, ["y"], {}] })).toBe(
-      'list:\n  -\n    {{- with $.Values.tolerations }}\n    tolerations:\n      {{- mustToYaml . | nindent 6 }}\n    {{- end }}\n    name: x\n  - - "y"\n  - {}\n',
+      'list:\n  -\n    {{- with $.Values.tolerations }}\n    tolerations:\n      {{- toYaml . | nindent 6 }}\n    {{- end }}\n    name: x\n  - - "y"\n  - {}\n',
     );
   });
 

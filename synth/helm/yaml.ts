@@ -32,12 +32,9 @@ const around = (at: string, opening: string, inner: string[]): string[] => [
   `${at}{{- end }}`,
 ];
 
-/**
- * A map or a list as the user wrote it, in lines of their own; nothing at all when it is empty. Not `toYaml`, which gives nothing when it meets
- * a character that its parser refuses: a label would take all others away with it, without a word.
- */
+/** A map or a list as the user wrote it, in lines of their own; nothing at all when it is empty. */
 const whole = (code: string, depth: number): string[] =>
-  around(indentation(depth), `with ${code}`, [`${indentation(depth)}{{- mustToYaml . | nindent ${2 * depth} }}`]);
+  around(indentation(depth), `with ${code}`, [`${indentation(depth)}{{- toYaml . | nindent ${2 * depth} }}`]);
 
 // What a block scalar cannot hold: control and format characters, the line breaks of YAML 1.1 that are none for anybody else, and a blank at
 // the start, which would count as indentation.
@@ -76,24 +73,21 @@ function field(key: string, value: Json, depth: number): string[] {
 }
 
 function blockField(at: string, name: string, code: string, depth: number): string[] {
-  return around(at, `with ${code}`, [name, `${at}  {{- mustToYaml . | nindent ${2 * (depth + 1)} }}`]);
+  return around(at, `with ${code}`, [name, `${at}  {{- toYaml . | nindent ${2 * (depth + 1)} }}`]);
 }
 
 const orEmpty = (code: string, empty: "dict" | "list"): string => `(${code} | default ${empty})`;
 
-/** The user's maps as one; the first wins. */
-function merged(spread: Expression<unknown>): string {
-  const codes = spread.code.split(SPREAD_SEPARATOR);
-  if (codes.length === 1) return spread.code;
-  return `merge dict ${codes.map((code) => orEmpty(code, "dict")).join(" ")}`;
+/** The user's maps in a map of ours as one map, of which the first wins. */
+function merged(value: JsonMap): string | undefined {
+  const codes = Object.keys(value).flatMap((key) => special(key, "spread")?.code.split(SPREAD_SEPARATOR) ?? []);
+  return codes.length < 2 ? codes[0] : `merge dict ${codes.map((code) => orEmpty(code, "dict")).join(" ")}`;
 }
 
+const ownKeys = (value: JsonMap): string[] => Object.keys(value).filter((key) => special(key, "spread") === undefined);
+
 /** A map or a list in which there is nothing of ours goes away with its key when the user's are empty. */
-function onlySpread(value: JsonMap): string | undefined {
-  const [key, second] = Object.keys(value);
-  const spread = second === undefined ? special(key, "spread") : undefined;
-  return spread && merged(spread);
-}
+const onlySpread = (value: JsonMap): string | undefined => (ownKeys(value).length === 0 ? merged(value) : undefined);
 
 function onlyItems(value: Json[]): string | undefined {
   const codes = value.map((item) => special(item, "items")?.code);
@@ -103,16 +97,17 @@ function onlyItems(value: Json[]): string | undefined {
 }
 
 function map(value: JsonMap, depth: number): string[] {
-  const keys = Object.keys(value).filter((key) => special(key, "spread") === undefined);
-  return Object.entries(value).flatMap(([key, inner]) => {
+  const ours = ownKeys(value).flatMap((key) => {
+    const inner = value[key];
     if (inner === undefined) return [];
     if (special(key, "given") !== undefined) throw new TypeError("given(…) must be a whole value, with something in it");
-    const spread = special(key, "spread");
-    if (spread === undefined) return field(key, inner, depth);
-    // A key twice in a map is an error for one parser and a silent choice for another: ours wins.
-    const ours = keys.map((own) => argument(expressionOf(own))).join(" ");
-    return whole(keys.length === 0 ? merged(spread) : `omit ${orEmpty(merged(spread), "dict")} ${ours}`, depth);
+    return field(key, inner, depth);
   });
+  const users = merged(value);
+  if (users === undefined) return ours;
+  // A key twice in a map is an error for one parser and a silent choice for another: ours wins.
+  const names = ownKeys(value).map((own) => argument(expressionOf(own)));
+  return [...ours, ...whole(names.length === 0 ? users : `omit ${orEmpty(users, "dict")} ${names.join(" ")}`, depth)];
 }
 
 function list(value: Json[], depth: number): string[] {

@@ -45,21 +45,30 @@ const HOSTILE = [
     ".nan",
     "2026-01-01",
   ],
-  ["2026-01-01T00:00:00Z", "<<", "=", "---", "...", "\u0000", "\u007f", "\u0085", "\u2028", "\ufeff", "\u00fc", "\u{1f980}"],
+  [
+    "2026-01-01T00:00:00Z",
+    "<<",
+    "=",
+    "---",
+    "...",
+    "\u0000",
+    "\u001b",
+    "\r\n",
+    "\u00a0",
+    "\u2028",
+    "\u2029",
+    "\u00fc",
+    "\u{1f980}",
+  ],
 ].flat();
 
-/** Any text that JSON can carry: half of them made to be misread, the others anything. */
-export const hostileText = fc.oneof(
-  fc.constantFrom(...HOSTILE),
-  fc.string({ maxLength: 12 }),
-  fc.string({ unit: "binary", maxLength: 6 }),
-);
-
-/** What Helm's own YAML parser refuses or folds away inside maps and lists. In texts of their own nothing is lost. */
-const blockText = hostileText.filter((text) => !/[\u007f-\u009f\ufeff\ufffe\uffff]/u.test(text));
+/** Any text that a chart takes: half of them made to be misread, the others anything. */
+export const hostileText = fc
+  .oneof(fc.constantFrom(...HOSTILE), fc.string({ maxLength: 12 }), fc.string({ unit: "binary", maxLength: 6 }))
+  .filter((text) => !/[\u007f-\u009f\ufeff\ufffe\uffff]/u.test(text));
 
 // A prototype's key would not survive in JavaScript, where the expectations are computed; Helm writes the key `<<` so that it cannot read it.
-const hostileKey = blockText.filter((key) => !["", "<<", "__proto__"].includes(key));
+const hostileKey = hostileText.filter((key) => !["", "<<", "__proto__"].includes(key));
 
 const dictionary = (keys: fc.Arbitrary<string>, values: fc.Arbitrary<Json>): fc.Arbitrary<{ [key: string]: Json }> =>
   fc.dictionary(keys, values, { maxKeys: 3, noNullPrototype: true });
@@ -68,7 +77,7 @@ const dictionary = (keys: fc.Arbitrary<string>, values: fc.Arbitrary<Json>): fc.
 const { anything } = fc.letrec<{ anything: Json }>((tie) => ({
   anything: fc.oneof(
     { maxDepth: 3, withCrossShrink: true },
-    blockText,
+    hostileText,
     fc.maxSafeInteger().map((number) => number + 0),
     fc.constantFrom(0.5, -1.25, 1e21, 1_000_000),
     fc.boolean(),
@@ -101,7 +110,7 @@ export function schemaValues(schema: Schema, overrides: Overrides = {}, path = "
     case "number":
       return integers(schema);
     case "string":
-      return texts(schema, path.startsWith(ELEMENT) ? blockText : hostileText);
+      return texts(schema);
     case "array":
       return fc.array(isSchema(schema["items"]) ? schemaValues(schema["items"], {}, ELEMENT) : anything, { maxLength: 3 });
     case "object":
@@ -127,9 +136,9 @@ function integers(schema: Schema): fc.Arbitrary<number> {
   );
 }
 
-function texts(schema: Schema, any: fc.Arbitrary<string>): fc.Arbitrary<string> {
+function texts(schema: Schema): fc.Arbitrary<string> {
   const { pattern, minLength = 0, maxLength = Number.POSITIVE_INFINITY } = schema;
-  const text = typeof pattern === "string" ? fc.stringMatching(new RegExp(pattern, "u"), { size: "small" }) : any;
+  const text = typeof pattern === "string" ? fc.stringMatching(new RegExp(pattern, "u"), { size: "small" }) : hostileText;
   return text.filter((found) => found.length >= Number(minLength) && found.length <= Number(maxLength));
 }
 
@@ -154,3 +163,10 @@ function objects(schema: Schema, overrides: Overrides, path: string): fc.Arbitra
   else if (parts.length === 0) parts.push(dictionary(hostileKey, anything));
   return fc.tuple(...parts).map((all) => Object.assign({}, ...all) as { [key: string]: Json });
 }
+
+/** Helm reads JSON as YAML, which wants these characters escaped, and has no surrogates. */
+export const writtenForHelm = (values: Json): string =>
+  JSON.stringify(values).replace(
+    /[\u007f-\u00a0\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff]/gu,
+    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
