@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 # npm writes this file last, so it is newer than the lock exactly when the install is complete.
 INSTALLED := node_modules/.package-lock.json
+# Two makes at once must not install twice: the second would take the packages away from under the first.
+LOCKED := $(shell command -v flock >/dev/null && echo flock Makefile)
 
 .PHONY: help up down status doctor port-forward images push test soak check chart clean
 help: ## list the targets
@@ -52,5 +54,6 @@ clean: ## remove what builds left in the checkout
 $(INSTALLED): package-lock.json package.json cli/package.json
 	@command -v npm >/dev/null || { echo "npm is missing. Install it with: apt-get install npm" >&2; exit 1; }
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is missing (Kubernetes is built from its modules). Install it from your distribution's golang package" >&2; exit 1; }
-	@npm ci --no-audit --no-fund --loglevel=error || { echo "npm packages could not be installed. If the npm registry refused: check npm config get registry, its credentials, this shell's proxy settings and the network. If a disk is full: df -h. Then run the same command again." >&2; exit 1; }
-	@touch $@
+	@$(LOCKED) bash -c 'for file in $^; do [ $@ -nt $$file ] || stale=1; done; [ -z "$${stale:-}" ] && exit 0; \
+	  npm ci --no-audit --no-fund --loglevel=error && touch $@ && exit 0; \
+	  echo "npm packages could not be installed. If the npm registry refused: check npm config get registry, its credentials, the proxy settings of this shell and the network. If a disk is full: df -h. Then run the same command again." >&2; exit 1'

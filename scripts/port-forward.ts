@@ -2,8 +2,8 @@
 // Exit codes: kubectl's own; 1 there is no cluster; 2 wrong usage.
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { chooseTarget } from "./install/choose-target.ts";
+import { readOptions } from "./install/options.ts";
 import { localProfile } from "./install/profile.ts";
 
 const usage = `Usage: node scripts/port-forward.ts [--port PORT]
@@ -11,12 +11,10 @@ const usage = `Usage: node scripts/port-forward.ts [--port PORT]
   --port PORT  local port (default: 4222)
 `;
 
-const { values } = parseArgs({
-  options: { port: { type: "string", default: "4222" }, help: { type: "boolean", short: "h", default: false } },
-});
-if (values.help || !/^\d+$/.test(values.port)) {
-  process.stdout.write(usage);
-  process.exit(values.help ? 0 : 2);
+const values = readOptions(usage, { port: { type: "string", default: "4222" } });
+if (!/^\d+$/.test(values.port)) {
+  process.stderr.write(usage);
+  process.exit(2);
 }
 
 const { release, namespace, cluster } = localProfile;

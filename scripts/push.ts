@@ -1,7 +1,7 @@
 // Pushes Millrace's image to a registry, so that a cluster that is not this machine's can pull it. Needs skopeo, buildah or a Docker engine.
 // stdout = data: the reference to pull by. stderr = progress. Exit codes: 0 done, 1 failed, 2 wrong usage.
-import { parseArgs } from "node:util";
 import { failureText } from "./install/failure.ts";
+import { readOptions } from "./install/options.ts";
 import { buildProductImage } from "./install/product-image.ts";
 import { pushImage } from "./install/registry.ts";
 
@@ -10,12 +10,10 @@ const usage = `Usage: node scripts/push.ts --registry PLACE      (make push REGI
   --registry PLACE  host[:port]/path; the image becomes PLACE/millrace:TAG
 `;
 
-const { values } = parseArgs({
-  options: { registry: { type: "string", default: "" }, help: { type: "boolean", short: "h", default: false } },
-});
-if (values.help || values.registry === "") {
-  process.stdout.write(usage);
-  process.exit(values.help ? 0 : 2);
+const values = readOptions(usage, { registry: { type: "string", default: "" } });
+if (values.registry === "") {
+  process.stderr.write(usage);
+  process.exit(2);
 }
 
 try {

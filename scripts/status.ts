@@ -1,9 +1,9 @@
 // One screen: the cluster's components, its nodes, the services, the streams with their counts, the last jobs. stdout = data.
 // Exit codes: 0 all well, 1 something is sick (it says what and why), 2 wrong usage.
-import { parseArgs } from "node:util";
 import { chooseTarget } from "./install/choose-target.ts";
 import { failureText } from "./install/failure.ts";
 import { nodeLines } from "./install/node-lines.ts";
+import { readOptions } from "./install/options.ts";
 import { localProfile } from "./install/profile.ts";
 import type { Section } from "./install/section.ts";
 import { jobLines, serviceLines, streamLines } from "./install/status-sections.ts";
@@ -14,17 +14,10 @@ const usage = `Usage: node scripts/status.ts [--name NAME | --context NAME]
   --context NAME  the cluster of this kube context instead
 `;
 
-const { values } = parseArgs({
-  options: {
-    context: { type: "string" },
-    name: { type: "string", default: localProfile.cluster },
-    help: { type: "boolean", short: "h", default: false },
-  },
+const values = readOptions(usage, {
+  context: { type: "string" },
+  name: { type: "string", default: localProfile.cluster },
 });
-if (values.help) {
-  process.stdout.write(usage);
-  process.exit(0);
-}
 
 // `make status | head`: with the reader gone there is nobody left to tell.
 process.stdout.on("error", () => process.exit());

@@ -5,9 +5,9 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { z } from "zod";
 import { closingLines, type SuiteResult } from "./install/closing-lines.ts";
+import { readOptions } from "./install/options.ts";
 
 const report = z.object({ numPassedTests: z.number(), numFailedTests: z.number(), success: z.boolean() });
 
@@ -18,13 +18,7 @@ const usage = `Usage: node scripts/test-all.ts [--soak]
   --soak  long rounds and many seeds, without time limits (SOAK=1)
 `;
 
-const { values } = parseArgs({
-  options: { soak: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },
-});
-if (values.help) {
-  process.stdout.write(usage);
-  process.exit(0);
-}
+const values = readOptions(usage, { soak: { type: "boolean", default: false } });
 
 /** Zero is "no limit" for vitest; what hangs is then for a person to end. */
 const noLimits = ["--testTimeout=0", "--hookTimeout=0"];

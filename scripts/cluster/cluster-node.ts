@@ -95,7 +95,8 @@ export class ClusterNode {
       const { daemon } = component;
       if (!running.includes(component)) return daemon.stoppedHealth();
       const answer = typeof answers === "string" ? answers : (answers[daemon.name] ?? "not asked");
-      return { component: daemon.name, state: answer === "ok" ? "running" : "sick", detail: answer, logFile: daemon.logFile };
+      if (answer === "ok") return { component: daemon.name, state: "running", detail: answer, logFile: daemon.logFile };
+      return { component: daemon.name, state: "sick", detail: `${answer}${daemon.lastWords()}`, logFile: daemon.logFile };
     });
   }
 

@@ -64,4 +64,12 @@ describe("Daemon", () => {
       expect(existsSync(join(folder, "thing.pid"))).toBe(false);
     },
   );
+
+  it("says of a process that is gone what its log ended with", async () => {
+    await start("");
+    const daemon = daemonIn(5_000);
+    expect(daemon.stoppedHealth()).toMatchObject({ state: "stopped", detail: "no process" });
+    writeFileSync(daemon.logFile, "first\nbind: address already in use\n");
+    expect(daemon.stoppedHealth().detail).toBe("no process; last line of its log: bind: address already in use");
+  });
 });

@@ -57,9 +57,13 @@ export class Daemon {
 
   /** Of a daemon that does not run: its last words are the best reason that there is. */
   stoppedHealth(): ComponentHealth {
+    return { component: this.name, state: "stopped", detail: `no process${this.lastWords()}`, logFile: this.logFile };
+  }
+
+  /** The end of a sentence about a daemon that is not well; empty when it has not said anything. */
+  lastWords(): string {
     const last = existsSync(this.logFile) ? logTail(this.logFile, 1).trim() : "";
-    const detail = last === "" ? "no process" : `no process; last line of its log: ${last.slice(0, LAST_LINE_LENGTH)}`;
-    return { component: this.name, state: "stopped", detail, logFile: this.logFile };
+    return last === "" ? "" : `; last line of its log: ${last.slice(0, LAST_LINE_LENGTH)}`;
   }
 
   async stop(): Promise<void> {
