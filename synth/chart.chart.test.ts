@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { type Helm, helm3Command, helmCommand } from "./helm-command.ts";
+import { type Helm, helm3Command, helmCommand } from "./testing/helm-command.ts";
 import { CHART, EVERYTHING, EXTERNAL, rendered, template } from "./testing/rendered.ts";
 
 let helm: Helm;

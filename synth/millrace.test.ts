@@ -24,3 +24,10 @@ it("the committed chart is what the source says (otherwise: npm run chart)", asy
     await rm(folder, { recursive: true });
   }
 });
+
+it("the kit and its page know nothing of this chart", async () => {
+  const kit = await contents(fileURLToPath(new URL("helm", import.meta.url)));
+  const page = await readFile(new URL("../docs/chart-kit.md", import.meta.url), "utf8");
+  const talkative = Object.entries({ ...kit, "docs/chart-kit.md": page }).filter(([, text]) => /millrace|jetstream/iu.test(text));
+  expect(talkative.map(([path]) => path)).toEqual([]);
+});

@@ -19,9 +19,9 @@ const INT32_MAX = 2_147_483_647;
 export const duration = (initial: string, doc: string): Leaf<string> =>
   text(initial, doc, { pattern: "^([0-9]+(ms|s|m|h|d))+$" });
 
-/** Only binary units: the chart compares sizes, and NATS reads them too. */
+/** Only binary units: the chart compares sizes, and NATS reads them too. As many digits as fit into 64 bits of bytes. */
 export const size = (initial: string, doc: string): Leaf<string> =>
-  text(initial, doc, { pattern: "^[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)$" });
+  text(initial, doc, { pattern: "^([1-9][0-9]{0,8}(Ki|Mi|Gi)|[1-9][0-9]{0,5}Ti)$" });
 
 export const dnsName = (initial: string, doc: string): Leaf<string> =>
   text(initial, doc, { pattern: `^(${DNS_PART}(\\.${DNS_PART})*)?$`, maxLength: 253 });

@@ -1,5 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { argument, condition, Expression, expressionOf, include, orElse, pieces, raw } from "./expression.ts";
+import {
+  allOf,
+  anyOf,
+  argument,
+  choose,
+  condition,
+  Expression,
+  expressionOf,
+  filled,
+  include,
+  not,
+  orElse,
+  pieces,
+  raw,
+} from "./expression.ts";
 import { bool, int, references, text } from "./values.ts";
 
 const v = references({
@@ -56,6 +70,12 @@ describe("composition", () => {
       'printf "100%% \\"%v\\":%v\\n" $.Values.name ($.Values.replicas | int64)',
     );
     expect(expressionOf("50%").code).toBe('"50%"');
+  });
+
+  it("makes conditions of conditions, and texts of them", () => {
+    expect(allOf(v.enabled, not(filled(v.name))).code).toBe('and $.Values.enabled (not (ne $.Values.name ""))');
+    expect(anyOf(v.enabled, filled(raw('include "x" $'))).code).toBe('or $.Values.enabled (ne (include "x" $) "")');
+    expect(choose(v.enabled, "a", `${v.replicas}`).code).toBe('ternary "a" (($.Values.replicas | int64)) $.Values.enabled');
   });
 
   it("passes arguments to a named template", () => {

@@ -6,7 +6,7 @@ import { ApiObject, App, Chart } from "cdk8s";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { type Helm, helmCommand } from "../helm-command.ts";
+import { type Helm, helmCommand } from "../testing/helm-command.ts";
 import { interpretation } from "../testing/interpretation.ts";
 import { schemaValues, writtenForHelm } from "../testing/schema-values.ts";
 import { writeChart } from "./chart-files.ts";

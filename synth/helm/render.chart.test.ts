@@ -6,7 +6,7 @@ import { App, Chart } from "cdk8s";
 import { Construct } from "constructs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { type Helm, helmCommand } from "../helm-command.ts";
+import { type Helm, helmCommand } from "../testing/helm-command.ts";
 import { writeChart } from "./chart-files.ts";
 import { each, when } from "./documents.ts";
 import { include, lines, optional } from "./expression.ts";

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { Expression, lines, optional, raw } from "./expression.ts";
+import { given, items, spread } from "./collections.ts";
+import { condition, Expression, lines, optional, raw, textWhen } from "./expression.ts";
 import { type Json, textTemplate, toTemplate } from "./yaml.ts";
 
 const name = raw("$.Values.name");
@@ -60,6 +61,47 @@ describe("lists", () => {
 
   it("refuse a block as an element: it would be a list in a list", () => {
     expect(() => toTemplate({ list: [tolerations.toToken()] })).toThrow("must be the value of a key");
+  });
+});
+
+describe("what is there only sometimes", () => {
+  const map = new Expression<{ [key: string]: string }>("$.Values.map", "block");
+  const other = new Expression<{ [key: string]: string }>("$.Values.other", "block");
+  const on = condition("$.Values.on");
+  const names = items(new Expression<string[]>("$.Values.names", "block")).toToken();
+
+  it("is a field with its key, or an element with its dash", () => {
+    expect(toTemplate({ a: given(on, { b: 1 }), list: ["x", given(on, "y")] })).toBe(
+      '{{- if $.Values.on }}\na:\n  b: 1\n{{- end }}\nlist:\n  - x\n  {{- if $.Values.on }}\n  - "y"\n  {{- end }}\n',
+    );
+  });
+
+  it("may be the user's elements, among ours or alone", () => {
+    expect(toTemplate({ list: ["x", names] })).toBe(
+      "list:\n  - x\n  {{- with $.Values.names }}\n  {{- toYaml . | nindent 2 }}\n  {{- end }}\n",
+    );
+    expect(toTemplate({ list: [names] })).toBe("{{- with $.Values.names }}\nlist:\n  {{- toYaml . | nindent 2 }}\n{{- end }}\n");
+    expect(toTemplate({ list: [names, names] })).toContain(
+      "with concat ($.Values.names | default list) ($.Values.names | default list)",
+    );
+    expect(() => toTemplate({ list: names })).toThrow("must be an element of a list");
+  });
+
+  it("may be the user's entries, without those that we have ourselves, once even when they are spread twice", () => {
+    expect(toTemplate({ labels: { app: "x", ...spread(map), [`${name}`]: "z" } })).toBe(
+      'labels:\n  app: x\n  {{ $.Values.name | quote }}: z\n  {{- with omit ($.Values.map | default dict) "app" $.Values.name }}\n  {{- toYaml . | nindent 2 }}\n  {{- end }}\n',
+    );
+    const merged = "merge dict ($.Values.map | default dict) ($.Values.other | default dict)";
+    for (const users of [spread(map, other), { ...spread(map), ...spread(other) }]) {
+      expect(toTemplate({ labels: users })).toBe(`{{- with ${merged} }}\nlabels:\n  {{- toYaml . | nindent 2 }}\n{{- end }}\n`);
+    }
+  });
+
+  it("cannot be half of a value", () => {
+    expect(() => toTemplate({ a: { ...given(on, { b: 1 }), c: 2 } })).toThrow("given(…) must be a whole value");
+    expect(() => toTemplate({ a: `x ${tolerations}` })).toThrow('kind "block" has no value that could be part of a text');
+    expect(() => toTemplate({ a: textWhen(on, "x") })).toThrow('kind "action" has no value');
+    expect(textTemplate(textWhen(on, `a ${name}`, "b"))).toBe("{{ if $.Values.on }}a {{ $.Values.name }}{{ else }}b{{ end }}");
   });
 });
 

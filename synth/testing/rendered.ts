@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import type { V1Container, V1Deployment, V1Pod, V1PodSpec, V1StatefulSet } from "@kubernetes/client-node";
 import { parseAllDocuments } from "yaml";
-import { type Helm, helmCommand } from "../helm-command.ts";
+import { type Helm, helmCommand } from "./helm-command.ts";
 
 /** The committed chart, rendered by the real helm, and taken apart for assertions. */
 export const CHART = fileURLToPath(new URL("../../charts/millrace", import.meta.url));

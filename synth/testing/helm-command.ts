@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { type BinaryName, ensureBinaries } from "../scripts/cluster/binaries.ts";
+import { type BinaryName, ensureBinaries } from "../../scripts/cluster/binaries.ts";
 
 export type HelmResult = { code: number; stdout: string; stderr: string };
 export type Helm = (...args: string[]) => Promise<HelmResult>;
