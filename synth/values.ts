@@ -170,7 +170,7 @@ export const values = {
   }),
   extraObjects: block<unknown[]>(
     [],
-    "More objects for the release: as objects, or as texts. Each goes through `tpl`, so it may say `{{ .Release.Name }}`.",
+    "More objects for the release: as objects, or as texts. Each goes through `tpl`, so it may hold expressions of Helm's.",
     { items: { anyOf: [{ type: "object", required: ["apiVersion", "kind"] }, { type: "string" }] } },
   ),
 } satisfies Tree;

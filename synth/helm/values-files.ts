@@ -21,10 +21,12 @@ function indented(text: string, indent: string): string {
   return text.replace(/^(?=.)/gmu, indent);
 }
 
-/** A limit that is the value's own, and not that of all numbers. */
+const INT32_MAX = 2 ** 31 - 1;
+
+/** A limit that tells a reader something: not that of Helm's numbers, nor that of Kubernetes'. */
 function limit(leaf: Leaf<unknown>, name: "minimum" | "maximum"): Json | undefined {
   const found = leaf.schema[name];
-  return found === SAFE_INTEGERS[name] ? undefined : found;
+  return found === SAFE_INTEGERS[name] || found === INT32_MAX ? undefined : found;
 }
 
 /** What the schema says about a value, in words. */
