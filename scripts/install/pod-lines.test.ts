@@ -75,6 +75,16 @@ describe("a pod that is not", () => {
     expect(podLine(pod(status))).toMatch(line);
   });
 
+  it("was ready when its node was lost", () => {
+    const lost = pod({
+      phase: "Running",
+      conditions: [{ type: "Ready", status: "False" }],
+      containerStatuses: [container({ ready: true })],
+    });
+    expect(isWell(lost)).toBe(false);
+    expect(podLine(lost)).toMatch(/not ready: its node does not answer any more, 0 restarts$/);
+  });
+
   it("is being deleted", () => {
     const leaving = pod(
       { phase: "Running", containerStatuses: [container({ ready: true })] },

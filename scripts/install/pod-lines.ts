@@ -33,11 +33,16 @@ const MESSAGE_LENGTH = 240;
 
 export function isWell({ metadata, status }: Pod): boolean {
   if (status.phase === "Succeeded") return true;
-  return (
-    metadata.deletionTimestamp === undefined &&
-    status.containerStatuses.length > 0 &&
-    status.containerStatuses.every(({ ready }) => ready)
-  );
+  return metadata.deletionTimestamp === undefined && containersReady(status) && !isNotReady(status);
+}
+
+function containersReady(status: Pod["status"]): boolean {
+  return status.containerStatuses.length > 0 && status.containerStatuses.every(({ ready }) => ready);
+}
+
+/** What its node last said of the containers stays as it was when the node is lost; this condition does not. */
+function isNotReady(status: Pod["status"]): boolean {
+  return status.conditions.some(({ type, status: is }) => type === "Ready" && is === "False");
 }
 
 /** One line: what the pod is in, why, and what its last life died of. */
@@ -62,6 +67,7 @@ function podState(pod: Pod): string {
     ({ name, state }) => state.terminated !== undefined && !initDone(status.initContainerStatuses, name),
   );
   if (ended?.state.terminated !== undefined) return `ended: ${ending(ended.state.terminated)}`;
+  if (containersReady(status)) return "not ready: its node does not answer any more";
   const refused = status.conditions.find(({ type, status: is }) => type === "PodScheduled" && is === "False");
   if (refused !== undefined) return explained(refused.reason, refused.message);
   return status.phase === "Running"
