@@ -1,0 +1,54 @@
+import { execFile } from "node:child_process";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { LocalCluster } from "../scripts/cluster/cluster.ts";
+import { command } from "../scripts/cluster/command.ts";
+import { testProfile } from "../scripts/install/profile.ts";
+import { generatedValues } from "../synth/testing/generated-values.ts";
+import { writtenForHelm } from "../synth/testing/schema-values.ts";
+
+const SEED = 20_261_122;
+const COUNT = process.env["SOAK"] === "1" ? 200 : 40;
+const chart = join(import.meta.dirname, "../charts/millrace");
+const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+const NAMESPACE = "values";
+const EXTRA = ["values-one", "values-two"];
+
+const run = promisify(execFile);
+const kubectl = (args: readonly string[], input = ""): Promise<string> =>
+  command(join(cluster.binDir, "kubectl"), ["--kubeconfig", kubeconfig, ...args], { input });
+
+let folder: string;
+/** The release's namespace is its context's: `-n` would refuse the objects of the other namespaces. */
+let kubeconfig: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "millrace-values-"));
+  kubeconfig = join(folder, "kubeconfig");
+  await copyFile(cluster.kubeconfig, kubeconfig);
+  await kubectl(["config", "set-context", "--current", `--namespace=${NAMESPACE}`]);
+  for (const namespace of [NAMESPACE, ...EXTRA]) await kubectl(["create", "namespace", namespace]);
+});
+afterAll(async () => {
+  await kubectl(["delete", "namespace", NAMESPACE, ...EXTRA, "--wait=true", "--timeout=120s"]);
+  await rm(folder, { recursive: true });
+});
+
+it(`${COUNT} generated values files render, and the API server accepts every object of each`, async () => {
+  for (const [index, values] of generatedValues(SEED, COUNT, EXTRA).entries()) {
+    const file = join(folder, `${index}.yaml`);
+    await writeFile(file, writtenForHelm(values));
+    const rendered = await run(join(cluster.binDir, "helm"), ["template", "generated", chart, "-n", NAMESPACE, "-f", file], {
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    const args = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-"];
+    const accepted = await kubectl(args, rendered.stdout).catch((error: unknown) => {
+      throw new Error(`values ${index} of seed ${SEED}: ${JSON.stringify(values).slice(0, 2000)}`, { cause: error });
+    });
+    const objects = parseAllDocuments(rendered.stdout).filter(({ contents }) => contents !== null);
+    expect(accepted.trim().split("\n"), `values ${index}`).toHaveLength(objects.length);
+  }
+});
