@@ -56,9 +56,12 @@ export class ClusterRemains {
     await removeFolder(this.#layout.node(name).dir);
   }
 
-  /** SIGKILL for everything that runs on a node, pods included: what a power cut is to the others. Nothing is cleared away. */
+  /** SIGKILL for everything that runs on a node, pods included, and /run emptied of it: what a power cut is to the others. */
   async killNode(name: NodeName): Promise<void> {
-    for (const { node, leftovers } of this.#nodes) if (node.name === name) await leftovers.killProcesses();
+    for (const { leftovers } of this.#nodes.filter(({ node }) => node.name === name)) {
+      await leftovers.killProcesses();
+      leftovers.removeShimSockets();
+    }
   }
 
   /** Processes of all nodes before anything else of any: node0's folder holds the others', and a mount in use stays. */

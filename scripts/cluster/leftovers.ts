@@ -82,7 +82,7 @@ export class Leftovers {
 
   /** Before the folder goes: it is what names the shims' sockets. */
   removeStrayFiles(): void {
-    this.#removeShimSockets();
+    this.removeShimSockets();
     this.#removeCniResults();
     this.#removeLogLinks();
   }
@@ -110,7 +110,8 @@ export class Leftovers {
     return new Set(inodes);
   }
 
-  #removeShimSockets(): void {
+  /** Of shims that were killed: a containerd that starts after them forgets where their sockets were. */
+  removeShimSockets(): void {
     const tasks = join(this.#node.containerdStateDir, "io.containerd.runtime.v2.task", "k8s.io");
     for (const bundle of listFiles(tasks)) {
       const address = readText(join(bundle, "address"))
