@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { connect as connectAsProducer } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openTunnel } from "../cli/src/port-forward.ts";
+import { seedMessage } from "../libs/contract/testing/seed-message.ts";
 import { command } from "../scripts/cluster/command.ts";
 import { testProfile } from "../scripts/install/profile.ts";
 import { Installation, NOTHING } from "./harness/installation.ts";
@@ -45,26 +46,8 @@ describe("a message becomes a finished Job", () => {
   });
 
   it("the seed's README message runs as published, with its env, resources and deadline on the Job", async () => {
-    const message = {
-      id: "31a89a91-43d8-4786-a195-9b25cec28a44",
-      service: "example",
-      job: {
-        prefixName: "my-job",
-        namespace: "millrace-jobs",
-        image: "busybox:latest",
-        command: ["/bin/sh", "-c", "echo Hello World"],
-        args: [],
-        serviceAccount: "default",
-        ttlSecondsAfterFinished: 60,
-        backoffLimit: 0,
-        activeDeadlineSeconds: 600,
-        gpuEnable: false,
-        gpuNumber: 1,
-        env: [{ name: "ENV_VAR", value: "value" }],
-        resources: { limits: { cpu: "1", memory: "512Mi" }, requests: { cpu: "500m", memory: "256Mi" } },
-      },
-      webhook: { url: "http://webhook.example.com/callback" },
-    };
+    const { envRef: _ref, nodeSelector: _node, toleration: _toleration, volume: _volume, ...spec } = seedMessage.job;
+    const message = { ...seedMessage, job: { ...spec, namespace: testProfile.jobsNamespace } };
     await millrace.publish("jobs.default.example", message);
     expect((await millrace.outcome(message.id)).state).toBe("succeeded");
     expect(await millrace.log(message.id)).toBe("Hello World\n");

@@ -8,6 +8,16 @@ import type { Observer } from "./observer.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { UnroutedMessages } from "./unrouted-messages.ts";
 
+export interface SweeperOptions {
+  readonly records: RecordStore;
+  readonly observer: Observer;
+  readonly reconciler: Reconciler;
+  readonly unrouted: UnroutedMessages;
+  readonly enqueue: (uid: string) => void;
+  readonly intervalMs: number;
+  readonly log: Log;
+}
+
 /**
  * Compares the stores with the cluster from time to time and finds what edge-triggered work missed: records that run without a Job (rule J5),
  * Jobs that were not settled (F1, F2), messages that reach nobody. It concludes nothing from a watch that does not follow the cluster.
@@ -15,27 +25,11 @@ import type { UnroutedMessages } from "./unrouted-messages.ts";
 export class Sweeper implements Service {
   readonly name = "sweeper";
   readonly heartbeat: Heartbeat;
-  readonly #options: {
-    readonly records: RecordStore;
-    readonly observer: Observer;
-    readonly reconciler: Reconciler;
-    readonly unrouted: UnroutedMessages;
-    readonly enqueue: (uid: string) => void;
-    readonly intervalMs: number;
-    readonly log: Log;
-  };
+  readonly #options: SweeperOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
 
-  constructor(options: {
-    readonly records: RecordStore;
-    readonly observer: Observer;
-    readonly reconciler: Reconciler;
-    readonly unrouted: UnroutedMessages;
-    readonly enqueue: (uid: string) => void;
-    readonly intervalMs: number;
-    readonly log: Log;
-  }) {
+  constructor(options: SweeperOptions) {
     this.#options = options;
     this.heartbeat = new Heartbeat("sweep", options.intervalMs * 4 + 60_000);
   }
