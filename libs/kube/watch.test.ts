@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { pause } from "../runtime/backoff.ts";
 import { silentLog } from "../runtime/log.ts";
 import { type Asked, FakeApiServer, json, refuse } from "./testing/fake-api-server.ts";
 import { type Change, Watch } from "./watch.ts";
@@ -41,7 +42,11 @@ let server: FakeApiServer;
 let watch: Watch<View>;
 let changes: string[];
 let changed: PromiseWithResolvers<void>;
+let clockMs: number;
+let waits: number[];
 beforeEach(async () => {
+  clockMs = 0;
+  waits = [];
   requests = new Requests();
   server = await FakeApiServer.start(requests.answer);
   changes = [];
@@ -58,6 +63,11 @@ beforeEach(async () => {
       changed = Promise.withResolvers();
     },
     log: silentLog,
+    nowMs: () => clockMs,
+    wait: (delayMs, signal) => {
+      waits.push(delayMs);
+      return pause(Math.min(delayMs, 5), signal);
+    },
   });
 });
 afterEach(async () => {
@@ -138,6 +148,29 @@ describe("J1: what is observed of the cluster", () => {
     await listed("90", "b", "d");
     expect((await seen(7)).slice(3)).toEqual(["gone a", "gone c", "present b", "present d"]);
     await following("90");
+  });
+
+  it("a quiet watch that ends at its time is followed by the next at once, however many there were before it", async () => {
+    const started = watch.start();
+    await listed("7");
+    await started;
+    for (let ended = 0; ended < 12; ended += 1) {
+      const { response } = await requests.watch("7");
+      clockMs += 60_000;
+      response.writeHead(200).end();
+    }
+    await requests.watch("7");
+    expect(waits).toEqual([]);
+  });
+
+  it("watches that end at once are asked for again with growing pauses", async () => {
+    const started = watch.start();
+    await listed("7");
+    await started;
+    for (let ended = 0; ended < 4; ended += 1) (await requests.watch("7")).response.writeHead(200).end();
+    await requests.watch("7");
+    expect(waits).toHaveLength(4);
+    expect(waits[3]).toBeGreaterThan(2 * (waits[0] ?? Number.POSITIVE_INFINITY));
   });
 
   it("another error as event goes on from where it was, without a list", async () => {

@@ -27,6 +27,8 @@ const PAGE_SIZE = 500;
  */
 const WATCH_SECONDS = 60;
 const SILENCE_MS = (WATCH_SECONDS + 10) * 1000;
+/** A server that ends every watch sooner than this is in trouble. */
+const SHORT_LIVED_MS = 5_000;
 
 /**
  * List and watch of one kind in one place, kept as projections.
@@ -44,6 +46,8 @@ export class Watch<View extends { readonly uid: string }> {
   readonly #project: (object: KubeObject) => View;
   readonly #onChange: (change: Change<View>) => void;
   readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #wait: (delayMs: number, signal: AbortSignal) => Promise<void>;
   readonly #stop = new AbortController();
   readonly #store = new Map<string, View>();
   readonly #backoff = new Backoff({ initialMs: 200, maxMs: 15_000 });
@@ -59,6 +63,8 @@ export class Watch<View extends { readonly uid: string }> {
     readonly project: (object: KubeObject) => View;
     readonly onChange: (change: Change<View>) => void;
     readonly log: Log;
+    readonly nowMs?: () => number;
+    readonly wait?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   }) {
     this.#client = options.client;
     this.#path = options.path;
@@ -66,6 +72,8 @@ export class Watch<View extends { readonly uid: string }> {
     this.#project = options.project;
     this.#onChange = options.onChange;
     this.#log = options.log;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#wait = options.wait ?? pause;
   }
 
   /** Resolves after the first complete list. */
@@ -99,14 +107,17 @@ export class Watch<View extends { readonly uid: string }> {
       try {
         if (this.#resourceVersion === undefined) await this.#list();
         this.#synced.resolve();
+        const openedAtMs = this.#nowMs();
         await this.#watch();
-        await pause(this.#backoff.nextMs(), signal);
+        // A quiet kind may end many watches without a line: only one that ends at once is a reason to wait, for waiting is not seeing.
+        if (this.#nowMs() - openedAtMs < SHORT_LIVED_MS) await this.#wait(this.#backoff.nextMs(), signal);
+        else this.#backoff.reset();
       } catch (error) {
         if (signal.aborted) return;
         if (isKubeApiError(error) && error.isGone()) this.#resourceVersion = undefined;
         this.#problem = errorText(error);
         this.#log.warn("watch.interrupted", { path: this.#path, problem: this.#problem });
-        await pause(this.#backoff.nextMs(), signal);
+        await this.#wait(this.#backoff.nextMs(), signal);
       }
     }
   }
