@@ -1,8 +1,7 @@
 # The one image of all services. First: npm ci && npm run bundle
-# BASE is an image with Node 24; NODE is where its `node` binary is.
+# BASE is an image with Node 24 as /nodejs/bin/node (distroless) that runs without a shell.
 ARG BASE=gcr.io/distroless/nodejs24-debian12:nonroot
 FROM ${BASE}
-ARG NODE=/nodejs/bin/node
 COPY dist/image /app
 WORKDIR /app
 USER 65532:65532
