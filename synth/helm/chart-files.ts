@@ -68,7 +68,10 @@ export function chartFiles(chart: HelmChart): Map<string, string> {
           .join(""),
     ],
   ]);
-  files.set("templates/checks.yaml", templateComment(chart.banner) + [writable, ...chart.checks].map(checkTemplate).join(""));
+  files.set(
+    "templates/checks.yaml",
+    templateComment(chart.banner) + [writable, endsOfLines, ...chart.checks].map(checkTemplate).join(""),
+  );
   if (chart.extraObjects !== undefined)
     files.set("templates/extra-objects.yaml", templateComment(chart.banner) + userObjects(chart.extraObjects));
   keepingOrder(() => {
@@ -86,6 +89,19 @@ export function chartFiles(chart: HelmChart): Map<string, string> {
 const writable: Check = {
   unless: String.raw`eq (regexFind "[\\x7f-\\x9f\\x{feff}\\x{fffe}\\x{ffff}]" (toJson $.Values)) ""`,
   message: "a value holds one of the characters U+007F to U+009F, U+FEFF, U+FFFE and U+FFFF, which Helm cannot write. Remove it.",
+};
+
+/** Looked for in JSON, where a line end is a backslash and an n: a text whose last line is blank. A backslash before it may itself be escaped. */
+const BLANK_LAST_LINE = '`[{\\[,:]"(?: |\\\\t)*\\\\n"|[^\\\\](?:\\\\\\\\)*\\\\n(?: |\\\\t)*\\\\n"`';
+
+/**
+ * `toYaml` writes such a text as a block scalar that keeps its line ends, and Helm trims the end of a document: at the end of one the text loses
+ * them, elsewhere it can win one.
+ */
+const endsOfLines: Check = {
+  unless: `eq (regexFind ${BLANK_LAST_LINE} (toJson $.Values)) ""`,
+  message:
+    "a value is a text whose last line is blank, which Helm does not keep as it is. Let it end in one line end, or in none.",
 };
 
 function checkTemplate(check: Check): string {

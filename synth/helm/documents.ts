@@ -64,7 +64,17 @@ function documentTemplate(object: ApiObject): string {
   const around = object.node.scopes.flatMap((scope) => scope.node.metadata.filter(({ type }) => type === GUARD));
   const opening = around.map(({ data }) => `{{- ${data} }}\n`).join("");
   const closing = around.map(() => "{{- end }}\n").join("");
-  return `${opening}---\n${toTemplate(ordered(object.toJson()))}${closing}`;
+  const body = toTemplate(ordered(object.toJson()));
+  return `${opening}---\n${body}${endsInBlock(body) ? LAST_LINE : ""}${closing}`;
+}
+
+/**
+ * Helm trims all white space at the end of a document, a user's no-break space too. Where a user's block is the end, a comment is put behind it.
+ */
+const LAST_LINE = "#\n";
+
+function endsInBlock(body: string): boolean {
+  return body.endsWith("{{- end }}\n");
 }
 
 /** cdk8s sorts the metadata by its keys; a reader looks for the name first. */

@@ -199,6 +199,20 @@ describe("what naive charts get wrong", () => {
     expect(deployment?.spec).toMatchObject({ template: { spec: { containers: [{ env }] } } });
   });
 
+  it.each(["\n", " \n", "x\n\n", "x\n\t\n", "\\\n\n"])(
+    "a text whose last line is blank, which Helm would change, stops it: %j",
+    async (text) => {
+      const { code, stderr } = await run({ labels: { a: text } });
+      expect(code).toBe(1);
+      expect(stderr).toContain("a text whose last line is blank");
+    },
+  );
+
+  it.each(["x\n", "x\\n", '"\n', "\\\n", ',"\n', "x\n\ny"])("a text whose last line is not blank is taken: %j", async (text) => {
+    const { code } = await run({ labels: { a: text } });
+    expect(code).toBe(0);
+  });
+
   it.each(["\u007f", "\u0085", "\ufeff"])("a character that Helm would lose stops it: %j", async (character) => {
     const { code, stderr } = await run({ labels: { a: `x${character}` } });
     expect(code).toBe(1);
