@@ -9,8 +9,6 @@ export type EventKind = (typeof EVENT_KINDS)[number];
 /** Who caused an entry: a Job's uid, or a message's source. An entry under the same subject with the same source is the same entry (rule S3). */
 export const SOURCE_HEADER = "Millrace-Source";
 
-export const TERMINAL_EVENTS: readonly EventKind[] = ["succeeded", "dead"];
-
 /** The message as it was published, kept by the `created` event so that a job can be run again after its message is gone. */
 export interface KeptMessage {
   readonly subject: string;

@@ -76,7 +76,6 @@ export const dispatchConfig = z.strictObject({
   templates: z.record(dnsLabel, templateConfig).default({}),
 });
 
-export type Policy = z.output<typeof policy>;
 export type QueueConfig = z.output<typeof queueConfig>;
 export type TemplateConfig = z.output<typeof templateConfig>;
 /** Queues and templates as the chart's ConfigMap carries them. */

@@ -1,7 +1,7 @@
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
-import { attemptData, duplicateData, type EventKind, jobEvent, type KeptMessage, TERMINAL_EVENTS } from "../contract/event.ts";
+import { attemptData, duplicateData, type EventKind, jobEvent, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
 import { currentAttempt, type JobRecord } from "../contract/record.ts";
 import { type MessageSource, sourceKey } from "../contract/source.ts";
@@ -86,11 +86,6 @@ export class JobEvents {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
     const info = await this.#manager.streams.info(STREAM.events, { subjects_filter: subject });
     return (info.state.subjects?.[subject] ?? 0) > 0;
-  }
-
-  async hasTerminal(record: Pick<JobRecord, "queue" | "hash" | "attempt">): Promise<boolean> {
-    const found = await Promise.all(TERMINAL_EVENTS.map((kind) => this.has(record, kind)));
-    return found.includes(true);
   }
 
   /** The message of this life, as its `created` event kept it. */
