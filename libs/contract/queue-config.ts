@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { QUEUE_PATTERN } from "./names.ts";
-import { durationMs, quantity } from "./units.ts";
+import { retryConfig } from "./retry-config.ts";
+import { durationMs, parseQuantity, quantity } from "./units.ts";
 
 const dnsLabel = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label");
 
@@ -29,19 +30,46 @@ export const policy = z.strictObject({
 export const queueConfig = z
   .strictObject({
     slots: z.int().min(1).default(100).describe("Live Jobs at once"),
+    retrySlots: z
+      .int()
+      .min(1)
+      .optional()
+      .describe("Live Jobs of retries and delayed starts, besides slots; without it a tenth of slots"),
+    weight: z.int().min(1).max(1000).default(1).describe("Its share of the dispatchers when several queues are full"),
     namespace: z
       .union([dnsLabel, z.literal("")])
       .default("")
       .describe("Where template Jobs run; empty = the chart's jobs.namespace"),
     deadline: durationMs.prefault("1h").describe("How long an attempt may run; a hung Job must not hold a slot for ever"),
     deadlineMax: durationMs.prefault("24h").describe("The longest deadline that a message may ask for"),
+    startTimeout: durationMs
+      .prefault("10m")
+      .describe("How long a pod may take until a container of it runs; then the attempt is taken back and tried again"),
+    pullTimeout: z
+      .strictObject({
+        refused: durationMs.prefault("2m").describe("An image that is not found or denied, a missing ConfigMap or Secret"),
+        failing: durationMs.prefault("5m").describe("Any other trouble of pulling"),
+      })
+      .prefault({})
+      .describe("How long a pod may be kept from starting by its image or configuration before its job is dead"),
+    retry: retryConfig.prefault({}),
     policy: policy.prefault({}),
+    nodeLoss: z
+      .enum(["fast", "safe"])
+      .default("fast")
+      .describe(
+        "fast = act when the node is marked unreachable; safe = when the pod is gone, which needs somebody to remove the node",
+      ),
     keep: z
       .strictObject({
         succeeded: durationMs.prefault("5m").describe("How long a succeeded Job stays in the cluster"),
         failed: durationMs.prefault("1h").describe("How long a failed Job stays in the cluster"),
       })
       .prefault({}),
+    logTail: quantity
+      .default("64Ki")
+      .refine((text) => (parseQuantity(text) ?? 0) <= 64 * 1024, "must be at most 64Ki")
+      .describe("How much of the end of a failed attempt's log is kept; 0 = none"),
     imagePullSecrets: z.array(z.string()).default([]),
   })
   .superRefine((queue, context) => {
@@ -77,6 +105,12 @@ export const dispatchConfig = z.strictObject({
 });
 
 export type QueueConfig = z.output<typeof queueConfig>;
+
+/** RETRY's share of live Jobs. Never 0, which NATS would read as 1000. */
+export function retrySlotsOf(queue: Pick<QueueConfig, "slots" | "retrySlots">): number {
+  return queue.retrySlots ?? Math.max(1, Math.floor(queue.slots / 10));
+}
+
 export type TemplateConfig = z.output<typeof templateConfig>;
 /** Queues and templates as the chart's ConfigMap carries them. */
 export type DispatchConfig = z.output<typeof dispatchConfig>;
