@@ -24,6 +24,8 @@ export const ANNOTATION = {
   keepSeconds: "millrace.dev/keep-seconds",
   /** Set with the ttl, after everything else of settling (rule S5). */
   settled: "millrace.dev/settled",
+  /** Set with `suspend`: the class that the Stop is for (rule J2). */
+  stop: "millrace.dev/stop",
   traceparent: "millrace.dev/traceparent",
 } as const;
 

@@ -11,11 +11,20 @@ export interface JobView {
   readonly createdAt: string;
   readonly completedAt?: string;
   readonly failed?: { readonly at: string; readonly reason: string; readonly message: string };
+  /** Will fail once its pods have ended: never a verdict of its own (rule J1). */
+  readonly failureTarget?: { readonly at: string; readonly reason: string };
   readonly deleting: boolean;
+  readonly suspended: boolean;
+  /** The class that a Stop wrote on it (rule J2). */
+  readonly stop?: string;
+  /** By container, init containers too, as written in the pod template; a container without a limit is not in it. */
+  readonly memoryLimits: Readonly<Record<string, string>>;
 }
 
 export interface ContainerView {
   readonly name: string;
+  /** A sidecar is an init container that is restarted for ever; without a role it is one of the pod's own containers. */
+  readonly role?: "init" | "sidecar";
   readonly startedAt?: string;
   readonly terminated?: {
     readonly exitCode: number;
@@ -24,6 +33,7 @@ export interface ContainerView {
     readonly startedAt?: string;
     readonly finishedAt?: string;
   };
+  readonly waiting?: { readonly reason: string; readonly message: string };
 }
 
 export interface PodView {
@@ -37,7 +47,16 @@ export interface PodView {
   /** Reason of the `DisruptionTarget` condition (KEP-3329), when it is true. */
   readonly disruption?: string;
   readonly createdAt: string;
+  /** When somebody asked for its deletion; its containers may run for the grace period after that. */
+  readonly deletedAt?: string;
+  /** No node fits, and what the scheduler says of each. */
+  readonly unschedulable?: { readonly since: string; readonly message: string };
   readonly containers: readonly ContainerView[];
+}
+
+/** Nothing of it runs and nothing of it will. */
+export function podEnded(pod: PodView): boolean {
+  return pod.phase === "Succeeded" || pod.phase === "Failed";
 }
 
 /** The container whose termination message is the attempt's result. */

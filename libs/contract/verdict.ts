@@ -19,9 +19,19 @@ export interface Failed extends Evidence {
   readonly kind: "failed";
   readonly class: FailureClass;
   readonly reason: string;
+  /** The container whose end decided, when one did. */
+  readonly container?: string;
+  /** Of the container that was killed for memory, as its Job's pod template says; a retry gets more than this. */
+  readonly memoryLimit?: string;
 }
 
-export type Ended = Succeeded | Failed;
+/** Stopped because somebody asked for it (rule P1), and it had not succeeded before. */
+export interface Cancelled extends Evidence {
+  readonly kind: "cancelled";
+  readonly reason: string;
+}
+
+export type Ended = Succeeded | Failed | Cancelled;
 export type Verdict = { readonly kind: "live" } | Ended;
 
 /** Reasons of `DisruptionTarget` (KEP-3329); every one of them is nobody's fault. */

@@ -31,7 +31,35 @@ describe("J1: what is kept of a Job", () => {
       createdAt: "2026-01-01T00:00:00Z",
       completedAt: "2026-01-01T00:00:03Z",
       deleting: false,
+      suspended: false,
+      memoryLimits: {},
     });
+  });
+
+  it("a Stop and its class, memory limits of all containers, and that it is about to fail", () => {
+    const limited = (name: string, memory: string) => ({ name, resources: { limits: { memory } } });
+    const view = jobView(
+      job({
+        metadata: { annotations: { "millrace.dev/stop": "evicted" } },
+        spec: {
+          suspend: true,
+          template: {
+            spec: { containers: [limited("main", "64Mi"), { name: "free" }], initContainers: [limited("fetch", "1Gi")] },
+          },
+        },
+        status: {
+          conditions: [
+            { type: "FailureTarget", status: "True", reason: "PodFailurePolicy", lastTransitionTime: "2026-01-01T00:00:01Z" },
+          ],
+        },
+      }),
+    );
+    expect(view).toMatchObject({
+      suspended: true,
+      stop: "evicted",
+      failureTarget: { at: "2026-01-01T00:00:01Z", reason: "PodFailurePolicy" },
+    });
+    expect(view.memoryLimits).toEqual({ main: "64Mi", fetch: "1Gi" });
   });
 
   it.each([
@@ -121,7 +149,7 @@ describe("J1: what is kept of a pod", () => {
           },
         },
         { name: "side", startedAt: "2026-01-01T00:00:01Z" },
-        { name: "late" },
+        { name: "late", waiting: { reason: "ImagePullBackOff", message: "" } },
       ],
     });
   });
@@ -167,6 +195,37 @@ describe("J1: what is kept of a pod", () => {
       }),
     );
     expect(judge(failed, [view])).toMatchObject({ class: "exit", reason: "container fetch exited with code 2" });
+  });
+
+  it("when its deletion was asked for, not when its grace ends", () => {
+    const metadata = { deletionTimestamp: "2026-01-01T00:00:40Z", deletionGracePeriodSeconds: 30 };
+    expect(podView(pod({ metadata })).deletedAt).toBe("2026-01-01T00:00:10.000Z");
+    expect(podView(pod({ metadata: {} }))).not.toHaveProperty("deletedAt");
+  });
+
+  it("that no node fits, and why; a scheduling gate is something else", () => {
+    const condition = (reason: string) => ({
+      type: "PodScheduled",
+      status: "False",
+      reason,
+      message: "0/1 nodes are available",
+      lastTransitionTime: "2026-01-01T00:00:01Z",
+    });
+    expect(podView(pod({ status: { conditions: [condition("Unschedulable")] } })).unschedulable).toEqual({
+      since: "2026-01-01T00:00:01Z",
+      message: "0/1 nodes are available",
+    });
+    expect(podView(pod({ status: { conditions: [condition("SchedulingGated")] } }))).not.toHaveProperty("unschedulable");
+  });
+
+  it("which containers are init containers, and which of those are sidecars", () => {
+    const view = podView(
+      pod({
+        spec: { containers: [{ name: "main" }], initContainers: [{ name: "fetch" }, { name: "proxy", restartPolicy: "Always" }] },
+        status: { containerStatuses: [{ name: "main" }], initContainerStatuses: [{ name: "fetch" }, { name: "proxy" }] },
+      }),
+    );
+    expect(view.containers).toEqual([{ name: "main" }, { name: "fetch", role: "init" }, { name: "proxy", role: "sidecar" }]);
   });
 
   it("an empty object is a pod of nobody", () => {

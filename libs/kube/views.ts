@@ -1,4 +1,5 @@
-import type { V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
+import type { V1Container, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
+import { ANNOTATION } from "../contract/names.ts";
 import type { ContainerView, JobView, PodView } from "../contract/observation.ts";
 
 /**
@@ -21,6 +22,7 @@ export function jobView(job: V1Job): JobView {
   const conditions = job.status?.conditions ?? [];
   const complete = conditions.find(({ type, status }) => type === "Complete" && status === "True");
   const failed = conditions.find(({ type, status }) => type === "Failed" && status === "True");
+  const failureTarget = conditions.find(({ type, status }) => type === "FailureTarget" && status === "True");
   return {
     namespace: job.metadata?.namespace ?? "",
     name: job.metadata?.name ?? "",
@@ -29,15 +31,36 @@ export function jobView(job: V1Job): JobView {
     annotations: job.metadata?.annotations ?? {},
     createdAt: time(job.metadata?.creationTimestamp) ?? "",
     deleting: job.metadata?.deletionTimestamp !== undefined,
+    suspended: job.spec?.suspend === true,
+    memoryLimits: memoryLimits(job),
+    ...optional("stop", job.metadata?.annotations?.[ANNOTATION.stop]),
     ...(complete === undefined ? {} : { completedAt: time(job.status?.completionTime ?? complete.lastTransitionTime) ?? "" }),
     ...(failed === undefined
       ? {}
       : { failed: { at: time(failed.lastTransitionTime) ?? "", reason: failed.reason ?? "", message: failed.message ?? "" } }),
+    ...(failureTarget === undefined
+      ? {}
+      : { failureTarget: { at: time(failureTarget.lastTransitionTime) ?? "", reason: failureTarget.reason ?? "" } }),
   };
 }
 
+function memoryLimits(job: V1Job): Record<string, string> {
+  const spec = job.spec?.template?.spec;
+  const limits: Record<string, string> = {};
+  for (const { name, resources } of [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]) {
+    const limit = resources?.limits?.["memory"];
+    if (limit !== undefined) limits[name] = String(limit);
+  }
+  return limits;
+}
+
 export function podView(pod: V1Pod): PodView {
-  const disruption = pod.status?.conditions?.find(({ type, status }) => type === "DisruptionTarget" && status === "True");
+  const conditions = pod.status?.conditions ?? [];
+  const disruption = conditions.find(({ type, status }) => type === "DisruptionTarget" && status === "True");
+  const unschedulable = conditions.find(
+    ({ type, status, reason }) => type === "PodScheduled" && status === "False" && reason === "Unschedulable",
+  );
+  const sidecars = new Set(pod.spec?.initContainers?.filter(isSidecar).map(({ name }) => name));
   return {
     namespace: pod.metadata?.namespace ?? "",
     name: pod.metadata?.name ?? "",
@@ -47,14 +70,36 @@ export function podView(pod: V1Pod): PodView {
     reason: pod.status?.reason ?? "",
     createdAt: time(pod.metadata?.creationTimestamp) ?? "",
     // An init container that fails is how the attempt ended, too; the main container, which never started, comes first.
-    containers: [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].map(containerView),
+    containers: [
+      ...(pod.status?.containerStatuses ?? []).map(containerView),
+      ...(pod.status?.initContainerStatuses ?? []).map(
+        (status): ContainerView => ({ ...containerView(status), role: sidecars.has(status.name) ? "sidecar" : "init" }),
+      ),
+    ],
     ...optional("node", pod.spec?.nodeName),
     ...optional("disruption", disruption?.reason),
+    ...optional("deletedAt", deletedAt(pod)),
+    ...(unschedulable === undefined
+      ? {}
+      : { unschedulable: { since: time(unschedulable.lastTransitionTime) ?? "", message: unschedulable.message ?? "" } }),
   };
+}
+
+function isSidecar(container: V1Container): boolean {
+  return container.restartPolicy === "Always";
+}
+
+/** `deletionTimestamp` is when the grace period of the request ends. */
+function deletedAt(pod: V1Pod): string | undefined {
+  const graceEnds = time(pod.metadata?.deletionTimestamp);
+  if (graceEnds === undefined) return undefined;
+  const graceMs = (pod.metadata?.deletionGracePeriodSeconds ?? 0) * 1_000;
+  return new Date(Date.parse(graceEnds) - graceMs).toISOString();
 }
 
 function containerView(status: V1ContainerStatus): ContainerView {
   const terminated = status.state?.terminated ?? status.lastState?.terminated;
+  const waiting = status.state?.waiting;
   return {
     name: status.name,
     ...optional("startedAt", time(status.state?.running?.startedAt)),
@@ -69,5 +114,6 @@ function containerView(status: V1ContainerStatus): ContainerView {
             ...optional("finishedAt", time(terminated.finishedAt)),
           },
         }),
+    ...(waiting === undefined ? {} : { waiting: { reason: waiting.reason ?? "", message: waiting.message ?? "" } }),
   };
 }

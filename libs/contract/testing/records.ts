@@ -24,7 +24,16 @@ export function recordIn(state: JobState, rest: Partial<JobRecord> = {}): JobRec
 }
 
 export function jobViewOf(rest: Partial<JobView> = {}): JobView {
-  return { ...JOB, labels: {}, annotations: {}, createdAt: "2026-01-01T00:00:00Z", deleting: false, ...rest };
+  return {
+    ...JOB,
+    labels: {},
+    annotations: {},
+    createdAt: "2026-01-01T00:00:00Z",
+    deleting: false,
+    suspended: false,
+    memoryLimits: {},
+    ...rest,
+  };
 }
 
 export function podViewOf(rest: Partial<PodView> = {}): PodView {
