@@ -2,8 +2,7 @@ import { randomUUID } from "node:crypto";
 import { jetstream } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import { MillraceError } from "../../libs/contract/errors.ts";
-import { openBody } from "../../libs/contract/message.ts";
-import { MSG_ID_HEADER } from "../../libs/contract/message-identity.ts";
+import { MSG_ID_HEADER, openMessage } from "../../libs/contract/message-identity.ts";
 import { jobHash } from "../../libs/contract/names.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
 import { type Outcome, OutcomeWatch, type SeenEvent } from "./outcome.ts";
@@ -34,8 +33,9 @@ export function prepare(options: PublishOptions): Published {
       `${subject} is not a job subject; publish to jobs.<queue>.<type>, for example jobs.default.hello`,
     );
   }
-  const opened = openBody(body);
-  const named = opened.kind === "ok" ? opened.value.id : undefined;
+  const opened = openMessage(body);
+  const named =
+    opened.kind === "ok" ? (opened.value.id ?? (options.id === undefined ? opened.value.eventIdentity : undefined)) : undefined;
   const id = named ?? options.id ?? randomUUID();
   return {
     id,

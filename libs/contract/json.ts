@@ -11,20 +11,20 @@ const SHAPE_TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\],:]/gs;
  * Parses bytes from outside, refusing what two parsers could read differently: invalid UTF-8, duplicate keys (RFC 8259 §4 leaves
  * them undefined, so a policy check and the consumer could see different values), `__proto__`, and nesting deeper than `maxDepth`.
  */
-export function parseStrictJson(bytes: Uint8Array, maxDepth = 32): JsonOutcome {
+export function parseStrictJson(bytes: Uint8Array, maxDepth = 32, what = "the body"): JsonOutcome {
   let text: string;
   try {
     text = decoder.decode(bytes);
   } catch {
-    return { kind: "invalid", problem: "the body is not valid UTF-8" };
+    return { kind: "invalid", problem: `${what} is not valid UTF-8` };
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { kind: "invalid", problem: `the body is not JSON: ${syntaxProblem(error)}` };
+    return { kind: "invalid", problem: `${what} is not JSON: ${syntaxProblem(error)}` };
   }
-  const problem = shapeProblem(text, maxDepth);
+  const problem = shapeProblem(text, maxDepth, what);
   return problem === undefined ? { kind: "ok", value } : { kind: "invalid", problem };
 }
 
@@ -34,7 +34,7 @@ function syntaxProblem(error: unknown): string {
   return position === undefined ? "unexpected end or token" : `unexpected token at position ${position}`;
 }
 
-function shapeProblem(text: string, maxDepth: number): string | undefined {
+function shapeProblem(text: string, maxDepth: number, what: string): string | undefined {
   /** The keys seen so far, for each open object; undefined for an open array. */
   const open: (Set<string> | undefined)[] = [];
   let lastString: string | undefined;
@@ -43,7 +43,7 @@ function shapeProblem(text: string, maxDepth: number): string | undefined {
       case "{":
       case "[":
         open.push(token === "{" ? new Set() : undefined);
-        if (open.length > maxDepth) return `the body is nested deeper than ${maxDepth} levels`;
+        if (open.length > maxDepth) return `${what} is nested deeper than ${maxDepth} levels`;
         break;
       case "}":
       case "]":

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type JobMessage, type Outcome, openBody, parseMessage, pathText } from "./message.ts";
-import { messageId } from "./message-identity.ts";
+import { type JobMessage, type Outcome, parseMessage, pathText } from "./message.ts";
+import { messageId, openMessage } from "./message-identity.ts";
 import { seedMessage } from "./testing/seed-message.ts";
 
 const encode = (value: unknown): Uint8Array =>
@@ -9,7 +9,7 @@ const encode = (value: unknown): Uint8Array =>
 const source = { stream: "JOBS", seq: 3, storedAt: "99" };
 
 function parse(value: unknown): Outcome<JobMessage> {
-  const opened = openBody(encode(value));
+  const opened = openMessage(encode(value));
   return opened.kind === "rejected" ? opened : parseMessage(opened.value);
 }
 function rejection(value: unknown) {
@@ -113,17 +113,17 @@ describe("D1: what must be read before the record", () => {
     ["an id that is no Unicode", '{"id":"\\ud800","template":"hello"}', "ID_INVALID", "id"],
     ["1 MiB", { template: "hello", params: { x: "y".repeat(1024 * 1024) } }, "BODY_TOO_LARGE", ""],
   ])("%s is refused", (_what, body, code, path) => {
-    expect(openBody(encode(body))).toMatchObject({ kind: "rejected", rejection: { code, path } });
+    expect(openMessage(encode(body))).toMatchObject({ kind: "rejected", rejection: { code, path } });
   });
 
   it("a template that is gone or invalid does not matter yet", () => {
-    expect(openBody(encode({ id: "a", whatever: 1 }))).toMatchObject({ kind: "ok", value: { id: "a" } });
+    expect(openMessage(encode({ id: "a", whatever: 1 }))).toMatchObject({ kind: "ok", value: { id: "a" } });
   });
 
   it("the limit counts bytes and is inclusive", () => {
     const body = encode({ id: "é".repeat(10) });
-    expect(openBody(body, body.length).kind).toBe("ok");
-    expect(openBody(body, body.length - 1).kind).toBe("rejected");
+    expect(openMessage(body, [], body.length).kind).toBe("ok");
+    expect(openMessage(body, [], body.length - 1).kind).toBe("rejected");
   });
 
   it("any body is either opened or refused, and no reason holds what the producer wrote", () => {
@@ -147,13 +147,13 @@ describe("design §4.1: id = body.id ?? Nats-Msg-Id ?? source", () => {
     ["the header's", { template: "t" }, "header", "header"],
     ["the source", { template: "t" }, "", "JOBS-3-99"],
   ])("%s", (_what, body, header, expected) => {
-    const opened = openBody(encode(body));
+    const opened = openMessage(encode(body));
     if (opened.kind === "rejected") throw new Error("refused");
     expect(messageId(opened.value, header, source)).toEqual({ kind: "ok", value: expected });
   });
 
   it.each(["x".repeat(257), "a\0b", "\udfff"])("an unusable header is refused", (header) => {
-    expect(messageId({ id: undefined, value: {} }, header, source)).toMatchObject({
+    expect(messageId({ id: undefined, eventIdentity: undefined }, header, source)).toMatchObject({
       kind: "rejected",
       rejection: { code: "ID_INVALID", path: "Nats-Msg-Id" },
     });

@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { MillraceError } from "./errors.ts";
-import { parseStrictJson } from "./json.ts";
 import { quantity } from "./units.ts";
 
 /** Why a message can never run. Codes are stable; the message names the offending path and never quotes the payload. */
@@ -8,6 +7,7 @@ export const REJECT_CODES = [
   "BODY_TOO_LARGE",
   "BODY_INVALID",
   "HEADERS_TOO_LARGE",
+  "CLOUD_EVENT_INVALID",
   "ID_INVALID",
   "ID_CONFLICT",
   "JOB_SPEC_INVALID",
@@ -124,27 +124,20 @@ export type RawMessage = z.output<typeof rawMessage>;
 export type TemplateMessage = z.output<typeof templateMessage>;
 export type JobMessage = ({ readonly shape: "raw" } & RawMessage) | ({ readonly shape: "template" } & TemplateMessage);
 
-/** A body that is JSON and names no invalid id: enough to look up the record (rule D1); its schema is checked only before a POST. */
-export interface OpenedBody {
+/** A message whose identity can be read: enough to look up the record (rule D1); its schema is checked only before a POST. */
+export interface OpenedMessage {
+  /** The id that the job message itself names. */
   readonly id: string | undefined;
+  /** Source and id of the CloudEvent that the job message came in. */
+  readonly eventIdentity: string | undefined;
+  /** Unchecked. */
+  readonly traceparent: string | undefined;
+  /** The job message, out of its envelope. */
   readonly value: Readonly<Record<string, unknown>>;
 }
 
-export function openBody(body: Uint8Array, bodyLimitBytes: number = MESSAGE_LIMITS.bodyBytes): Outcome<OpenedBody> {
-  if (body.length > bodyLimitBytes) {
-    return rejected("BODY_TOO_LARGE", "", `the body has ${body.length} bytes; at most ${bodyLimitBytes} are allowed`);
-  }
-  const json = parseStrictJson(body, MESSAGE_LIMITS.depth);
-  if (json.kind === "invalid") return rejected("BODY_INVALID", "", json.problem);
-  const object = z.record(z.string(), z.unknown()).safeParse(json.value);
-  if (!object.success) return rejected("BODY_INVALID", "", "the body must be a JSON object");
-  const named = messageIdText.optional().safeParse(object.data["id"]);
-  if (!named.success) return rejected("ID_INVALID", "id", ID_PROBLEM);
-  return accepted({ id: named.data, value: object.data });
-}
-
-/** Checks an opened body against the schema of its shape: with `job` it is raw, otherwise it names a template. */
-export function parseMessage(opened: OpenedBody): Outcome<JobMessage> {
+/** Checks an opened message against the schema of its shape: with `job` it is raw, otherwise it names a template. */
+export function parseMessage(opened: Pick<OpenedMessage, "value">): Outcome<JobMessage> {
   if ("job" in opened.value) {
     const raw = rawMessage.safeParse(opened.value);
     return raw.success ? accepted({ shape: "raw", ...raw.data }) : specInvalid(raw.error);

@@ -1,4 +1,4 @@
-import type { OpenedBody } from "../../libs/contract/message.ts";
+import type { OpenedMessage } from "../../libs/contract/message.ts";
 import { type JobMessage, type Outcome, parseMessage, rejected } from "../../libs/contract/message.ts";
 import { authorise } from "../../libs/contract/policy.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
@@ -15,7 +15,7 @@ export class Admission {
     this.#jobsNamespace = options.jobsNamespace;
   }
 
-  admit(opened: OpenedBody, queue: QueueConfig): Outcome<RenderedJob> {
+  admit(opened: OpenedMessage, queue: QueueConfig): Outcome<RenderedJob> {
     const parsed = parseMessage(opened);
     return parsed.kind === "rejected" ? parsed : this.#render(parsed.value, queue);
   }

@@ -1,6 +1,6 @@
 import type { JsMsg } from "@nats-io/jetstream";
-import { MESSAGE_LIMITS, type OpenedBody, type Outcome, openBody, rejected } from "../../libs/contract/message.ts";
-import { MSG_ID_HEADER, messageId } from "../../libs/contract/message-identity.ts";
+import { MESSAGE_LIMITS, type OpenedMessage, type Outcome, rejected } from "../../libs/contract/message.ts";
+import { MSG_ID_HEADER, messageId, openMessage } from "../../libs/contract/message-identity.ts";
 import { type Instance, jobHash, messageHash } from "../../libs/contract/names.ts";
 import type { MessageSource } from "../../libs/contract/source.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
@@ -14,7 +14,7 @@ export interface Delivery {
   readonly id: string;
   readonly hash: string;
   readonly messageHash: string;
-  readonly opened: OpenedBody;
+  readonly opened: OpenedMessage;
 }
 
 export function sourceOf(message: JsMsg): MessageSource {
@@ -31,7 +31,7 @@ export function openDelivery(message: JsMsg, instance: Instance, queue: string):
       `the headers have ${headerBytes} bytes; at most ${MESSAGE_LIMITS.headerBytes} are allowed`,
     );
   }
-  const opened = openBody(message.data);
+  const opened = openMessage(message.data, message.headers ?? []);
   if (opened.kind === "rejected") return opened;
   const source = sourceOf(message);
   const id = messageId(opened.value, message.headers?.get(MSG_ID_HEADER) ?? "", source);

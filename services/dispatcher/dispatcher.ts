@@ -120,7 +120,7 @@ export class Dispatcher {
         attempt,
         messageHash: delivery.messageHash,
         ack: replySubject(delivery.message),
-        traceparent: validTraceparent(delivery.message.headers?.get("traceparent") ?? ""),
+        traceparent: validTraceparent(delivery.opened.traceparent ?? ""),
       },
       admitted.value,
       config,
