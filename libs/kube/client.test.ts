@@ -26,24 +26,26 @@ const thrown = (work: Promise<unknown>): Promise<unknown> =>
 describe("D7, D8: what the API server's answers mean", () => {
   it.each([
     [400, "BadRequest", { isInvalid: true }],
-    [401, "Unauthorized", {}],
-    [403, "Forbidden", {}],
-    [404, "NotFound", { isNotFound: true }],
+    [401, "Unauthorized", { isBlocked: true }],
+    [403, "Forbidden", { isBlocked: true }],
+    [404, "NotFound", { isNotFound: true, isBlocked: true }],
+    [405, "MethodNotAllowed", {}],
+    [408, "Timeout", { isBlocked: true }],
     [409, "AlreadyExists", { isAlreadyExists: true }],
-    [409, "Conflict", {}],
+    [409, "Conflict", { isBlocked: true }],
     [410, "Expired", { isGone: true }],
     [413, "RequestEntityTooLarge", { isInvalid: true }],
     [422, "Invalid", { isInvalid: true }],
-    [429, "TooManyRequests", {}],
-    [500, "InternalError", {}],
-    [503, "ServiceUnavailable", {}],
+    [429, "TooManyRequests", { isBlocked: true }],
+    [500, "InternalError", { isBlocked: true }],
+    [503, "ServiceUnavailable", { isBlocked: true }],
   ])("%d %s", async (status, reason, truths) => {
     answer = ({ response }) => refuse(response, status, reason, "why");
     const error = await thrown(server.client.json({ method: "POST", path: "/x", body: {} }));
     if (!(error instanceof KubeApiError)) throw error;
     expect(error).toMatchObject({ code: "KUBE_API", status, reason, message: `POST /x: ${status} ${reason}: why` });
     const found = Object.fromEntries(
-      (["isInvalid", "isNotFound", "isAlreadyExists", "isGone"] as const).flatMap((name) =>
+      (["isInvalid", "isNotFound", "isAlreadyExists", "isBlocked", "isGone"] as const).flatMap((name) =>
         error[name]() ? [[name, true]] : [],
       ),
     );
@@ -67,7 +69,43 @@ describe("D7, D8: what the API server's answers mean", () => {
       response.flushHeaders();
       response.socket?.end();
     };
-    expect(await thrown(server.client.json({ method: "GET", path: "/x" }))).toMatchObject({ status: 0 });
+    const error = await thrown(server.client.json({ method: "GET", path: "/x" }));
+    expect(error).toMatchObject({ status: 0 });
+    expect(error instanceof KubeApiError && error.isBlocked()).toBe(true);
+  });
+
+  it.each([
+    [
+      true,
+      403,
+      'jobs.batch "a" is forbidden: exceeded quota: full, requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: count/jobs.batch=5',
+    ],
+    [false, 403, 'jobs.batch is forbidden: User "system:serviceaccount:millrace:dispatcher" cannot create resource "jobs"'],
+    [false, 403, 'jobs.batch "a" is forbidden: unable to create new content in namespace jobs because it is being terminated'],
+    [false, 403, 'jobs.batch "a" is forbidden: status unknown for quota: full, resources: count/jobs.batch'],
+    [false, 409, 'Operation cannot be fulfilled on resourcequotas "full": the object has been modified'],
+    [false, 500, 'jobs.batch "a" is forbidden: exceeded quota: full'],
+  ])("isQuota is %s: %d %s", async (quota, status, message) => {
+    answer = ({ response }) => refuse(response, status, status === 403 ? "Forbidden" : "Conflict", message);
+    const error = await thrown(api.create("jobs", {}));
+    if (!(error instanceof KubeApiError)) throw error;
+    expect(error.isQuota()).toBe(quota);
+    expect(error.isBlocked()).toBe(true);
+  });
+
+  it.each([
+    ["5", 5_000],
+    ["0", 0],
+    [undefined, undefined],
+    ["Wed, 21 Oct 2026 07:28:00 GMT", undefined],
+    ["-1", undefined],
+  ])("Retry-After %s asks for %s ms", async (seconds, retryAfterMs) => {
+    answer = ({ response }) => {
+      if (seconds !== undefined) response.setHeader("retry-after", seconds);
+      refuse(response, 429, "TooManyRequests", "later");
+    };
+    expect(await thrown(server.client.json({ method: "POST", path: "/x", body: {} }))).toMatchObject({ retryAfterMs });
+    expect(await thrown(server.client.stream({ method: "GET", path: "/x" }))).toMatchObject({ retryAfterMs });
   });
 
   it("sends token, query and content type; connections are kept", async () => {

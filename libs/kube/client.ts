@@ -4,7 +4,7 @@ import type { KubeAccess } from "./access.ts";
 import { apiStatus, KubeApiError } from "./errors.ts";
 
 export interface KubeRequest {
-  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the server, `/apis/batch/v1/namespaces/jobs/jobs`. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
@@ -41,18 +41,18 @@ export class KubeClient {
 
   /** @throws KubeApiError for anything but a 2xx */
   async json<T>(request: KubeRequest): Promise<T> {
-    const { status, body } = await this.#send(this.#requests, request);
+    const { status, body, retryAfter } = await this.#send(this.#requests, request);
     const text = await body.text().catch((error: unknown) => {
       throw unanswered(request, error);
     });
-    if (status < 200 || status > 299) throw refusal(request, status, text);
+    if (status < 200 || status > 299) throw refusal(request, status, text, retryAfter);
     return JSON.parse(text) as T;
   }
 
   /** The raw body of a 2xx answer, as it comes in. */
   async stream(request: KubeRequest): Promise<AsyncIterable<Uint8Array>> {
-    const { status, body } = await this.#send(this.#watches, request);
-    if (status < 200 || status > 299) throw refusal(request, status, await body.text());
+    const { status, body, retryAfter } = await this.#send(this.#watches, request);
+    if (status < 200 || status > 299) throw refusal(request, status, await body.text(), retryAfter);
     return body;
   }
 
@@ -75,7 +75,7 @@ export class KubeClient {
         ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
         ...(request.signal === undefined ? {} : { signal: request.signal }),
       });
-      return { status: answer.statusCode, body: answer.body };
+      return { status: answer.statusCode, body: answer.body, retryAfter: answer.headers["retry-after"] };
     } catch (error) {
       throw unanswered(request, error);
     }
@@ -87,7 +87,7 @@ function unanswered(request: KubeRequest, cause: unknown): KubeApiError {
   return new KubeApiError({ status: 0, reason: "NoAnswer", message, cause });
 }
 
-function refusal(request: KubeRequest, status: number, body: string): KubeApiError {
+function refusal(request: KubeRequest, status: number, body: string, retryAfter: string | string[] | undefined): KubeApiError {
   let parsed: unknown;
   try {
     parsed = JSON.parse(body);
@@ -100,5 +100,11 @@ function refusal(request: KubeRequest, status: number, body: string): KubeApiErr
     status,
     reason,
     message: `${request.method} ${request.path}: ${status} ${reason}: ${message.slice(0, 500)}`,
+    retryAfterMs: wholeSeconds(retryAfter),
   });
+}
+
+/** The API server writes `Retry-After` in seconds only; a proxy's date would hang on two clocks. */
+function wholeSeconds(retryAfter: string | string[] | undefined): number | undefined {
+  return typeof retryAfter === "string" && /^\d{1,9}$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined;
 }

@@ -15,12 +15,21 @@ export const apiStatus = z.object({
 export class KubeApiError extends MillraceError {
   readonly status: number;
   readonly reason: string;
+  /** How long the server asks to be left alone: with 429, and with 503 while it shuts down. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(options: { readonly status: number; readonly reason: string; readonly message: string; readonly cause?: unknown }) {
+  constructor(options: {
+    readonly status: number;
+    readonly reason: string;
+    readonly message: string;
+    readonly retryAfterMs?: number | undefined;
+    readonly cause?: unknown;
+  }) {
     super("KUBE_API", options.message, options.cause === undefined ? {} : { cause: options.cause });
     this.name = "KubeApiError";
     this.status = options.status;
     this.reason = options.reason;
+    this.retryAfterMs = options.retryAfterMs;
   }
 
   isNotFound(): boolean {
@@ -34,6 +43,20 @@ export class KubeApiError extends MillraceError {
   /** The request itself can never be accepted: the message's own fault (rule D7). */
   isInvalid(): boolean {
     return this.status === 400 || this.status === 413 || this.status === 422;
+  }
+
+  /**
+   * Nobody's fault for good (rule D8): the same request may be accepted later. 404 is the namespace's. A 409 that is not `AlreadyExists` comes
+   * from the quota admission, which lost its race to write the usage down.
+   */
+  isBlocked(): boolean {
+    const { status } = this;
+    return [0, 401, 403, 404, 408, 429].includes(status) || (status === 409 && !this.isAlreadyExists()) || status >= 500;
+  }
+
+  /** The namespace is full, in the words of apiserver `admission/plugin/resourcequota`; room comes with the next Job that goes. */
+  isQuota(): boolean {
+    return this.status === 403 && this.message.includes(" is forbidden: exceeded quota: ");
   }
 
   /** The resource version is too old to resume from; a new list is needed. */
