@@ -111,11 +111,15 @@ export function headerValue(headers: MessageHeaders, name: string): string | und
   return undefined;
 }
 
-/** The binding's decoding: a quoted string is unquoted, then percent signs are decoded once, as UTF-8. */
+/**
+ * The binding's decoding: a quoted string is unquoted, then percent signs are decoded once, and what is no UTF-8 is refused. A percent sign that
+ * starts no escape stays: some producers (CloudEvents' Go SDK for JetStream) write values as they are.
+ */
 function decodeHeader(value: string): string | undefined {
   const quoted = /^"(?<text>.*)"$/s.exec(value)?.groups?.["text"];
+  const plain = quoted === undefined ? value : quoted.replace(/\\(.)/gs, "$1");
   try {
-    return decodeURIComponent(quoted === undefined ? value : quoted.replace(/\\(.)/gs, "$1"));
+    return decodeURIComponent(plain.replace(/%(?![0-9a-f]{2})/gi, "%25"));
   } catch {
     return undefined;
   }

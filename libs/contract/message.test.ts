@@ -28,10 +28,21 @@ describe("design §4.1: the raw shape", () => {
     });
   });
 
-  it.each(["configmap", "configMap"])("%s and envFrom are the seeds' other names", (type) => {
+  it.each(["configmap", "configMap"])("A25: %s and envFrom are the seeds' other names", (type) => {
     const { envRef: _old, ...job } = seedMessage.job;
     const outcome = parse({ ...seedMessage, job: { ...job, envFrom: [{ name: "c", type }] } });
     expect(outcome).toMatchObject({ kind: "ok", value: { job: { envFrom: [{ name: "c", type: "configMap" }] } } });
+  });
+
+  it("seed 003's relative mount path is the absolute one that the kubelet makes of it", () => {
+    expect(parse(withJob({ volume: { mountPath: "workdir", pvc: "p" } }))).toMatchObject({
+      kind: "ok",
+      value: { job: { volume: { mountPath: "/workdir" } } },
+    });
+  });
+
+  it("an empty service account is the default one", () => {
+    expect(parse(withJob({ serviceAccount: "" }))).toMatchObject({ kind: "ok", value: { job: { serviceAccount: "default" } } });
   });
 
   it("needs no more than prefixName, namespace and image", () => {
@@ -67,7 +78,8 @@ describe("design §4.1: the raw shape", () => {
     ["a deadline of zero", withJob({ activeDeadlineSeconds: 0 }), "job.activeDeadlineSeconds"],
     ["a fractional ttl", withJob({ ttlSecondsAfterFinished: 1.5 }), "job.ttlSecondsAfterFinished"],
     ["a negative backoffLimit", withJob({ backoffLimit: -1 }), "job.backoffLimit"],
-    ["a relative mount path", withJob({ volume: { mountPath: "data", pvc: "p" } }), "job.volume.mountPath"],
+    ["a mount path with ':'", withJob({ volume: { mountPath: "/data:ro", pvc: "p" } }), "job.volume.mountPath"],
+    ["a start time, which seed 001 does not know", { ...seedMessage, runAt: "2026-01-31T08:00:00Z" }, "runAt"],
     ["a webhook that is no http URL", { ...seedMessage, webhook: { url: "file:///etc/passwd" } }, "webhook.url"],
     ["a job that is a list", { job: [] }, "job"],
     ["both shapes at once", { ...seedMessage, template: "hello" }, "template"],
@@ -84,6 +96,7 @@ describe("design §4.1: the template shape", () => {
       params: { x: 1, deep: [{ y: null }] },
       webhook: { url: "https://a.b" },
       service: "s",
+      runAt: "2026-01-31T09:00:00.5+01:00",
     };
     expect(parse(message)).toEqual({ kind: "ok", value: { shape: "template", ...message } });
   });
@@ -94,6 +107,9 @@ describe("design §4.1: the template shape", () => {
     ["an empty template", { template: "" }, "template"],
     ["params that are a list", { template: "t", params: [] }, "params"],
     ["an unknown field", { template: "t", param: {} }, "param"],
+    ["a start time without offset", { template: "t", runAt: "2026-01-31T08:00:00" }, "runAt"],
+    ["a start on a day that is none", { template: "t", runAt: "2026-02-30T08:00:00Z" }, "runAt"],
+    ["a start time in seconds", { template: "t", runAt: 1769846400 }, "runAt"],
   ])("%s is refused and named", (_what, message, path) => {
     expect(rejection(message)).toMatchObject({ code: "JOB_SPEC_INVALID", path });
   });
@@ -138,6 +154,86 @@ describe("D1: what must be read before the record", () => {
         },
       ),
     );
+  });
+});
+
+describe("the seed's flaws of reading messages", () => {
+  const texts = fc.oneof(
+    fc.string(),
+    fc.string({ unit: "binary" }),
+    fc.constantFrom("1.0", "application/cloudevents+json", "%ff"),
+  );
+  const header = fc.tuple(
+    fc.oneof(texts, fc.constantFrom("ce-specversion", "Ce-Id", "ce-source", "ce-type", "content-type", "ce-__proto__")),
+    fc.array(texts, { maxLength: 2 }),
+  );
+  const near = fc.record(
+    {
+      specversion: fc.oneof(fc.constant("1.0"), fc.jsonValue()),
+      id: fc.oneof(fc.constant("a"), fc.jsonValue()),
+      source: fc.constant("s"),
+      type: fc.constant("t"),
+      data: fc.oneof(fc.jsonValue(), fc.constant({ template: "t" }), fc.constant(seedMessage)),
+      data_base64: fc.oneof(fc.base64String(), fc.jsonValue()),
+      template: fc.jsonValue(),
+      job: fc.jsonValue(),
+    },
+    { requiredKeys: [] },
+  );
+  const body = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.json().map((text) => encode(text)),
+    near.map((value) => encode(JSON.stringify(value))),
+  );
+
+  it("A7: whatever bytes and headers arrive, they are a message or a rejection, never a panic", () => {
+    const seen = new Set<string>();
+    fc.assert(
+      fc.property(body, fc.array(header, { maxLength: 6 }), (bytes, headers) => {
+        const opened = openMessage(bytes, headers);
+        const outcome = opened.kind === "ok" ? parseMessage(opened.value) : opened;
+        seen.add(outcome.kind === "ok" ? "ok" : outcome.rejection.code);
+        if (opened.kind === "ok") expect(["ok", "rejected"]).toContain(messageId(opened.value, "", source).kind);
+      }),
+      { seed: 20261122, numRuns: 3_000 },
+    );
+    expect([...seen]).toEqual(
+      expect.arrayContaining(["ok", "BODY_INVALID", "CLOUD_EVENT_INVALID", "ID_INVALID", "JOB_SPEC_INVALID"]),
+    );
+  });
+
+  it("A7: a job with any value in any field is accepted or refused at that field", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...Object.keys(seedMessage.job)), fc.jsonValue({ maxDepth: 3 }), (field, value) => {
+        const outcome = rejection(withJob({ [field]: value }));
+        if (outcome?.code === "JOB_SPEC_INVALID") expect(outcome.path.startsWith(`job.${field}`)).toBe(true);
+      }),
+      { seed: 20261122, numRuns: 1_000 },
+    );
+  });
+
+  it("A7: a quantity that is none is refused, where the seed's MustParse panicked", () => {
+    fc.assert(
+      fc.property(fc.string(), (amount) => {
+        expect(["ok", "rejected"]).toContain(parse(withJob({ resources: { limits: { cpu: amount } } })).kind);
+      }),
+      { seed: 20261122, numRuns: 500 },
+    );
+    expect(rejection(withJob({ resources: { requests: { cpu: "lots" } } }))).toMatchObject({
+      path: "job.resources.requests.cpu",
+    });
+  });
+
+  it("A12: the documented plain JSON is the message; an SQS envelope around it is refused, not read as an empty one", () => {
+    expect(parse(seedMessage).kind).toBe("ok");
+    expect(rejection({ MessageId: "m", ReceiptHandle: "r", Body: JSON.stringify(seedMessage) })).toMatchObject({
+      code: "JOB_SPEC_INVALID",
+      path: "template",
+    });
+  });
+
+  it("A25: the seeds' limits of deadline and ttl are not the message's but the queue's", () => {
+    expect(parse(withJob({ activeDeadlineSeconds: 60, ttlSecondsAfterFinished: 31 })).kind).toBe("ok");
   });
 });
 

@@ -70,7 +70,11 @@ const rawJob = z
     image: z.string().min(1).max(1024),
     command: strings.optional(),
     args: strings.optional(),
-    serviceAccount: z.string().max(253).optional(),
+    serviceAccount: z
+      .string()
+      .max(253)
+      .transform((name) => (name === "" ? "default" : name))
+      .optional(),
     ttlSecondsAfterFinished: z.int().min(0).max(31_536_000).optional(),
     backoffLimit: z.int().min(0).max(100).optional(),
     activeDeadlineSeconds: z.int().min(1).max(31_536_000).optional(),
@@ -86,7 +90,14 @@ const rawJob = z
     nodeSelector: z.strictObject({ matchKey: z.string().min(1).max(317), matchValue: z.string().max(63) }).optional(),
     toleration: z.strictObject({ key: z.string().min(1).max(317), value: z.string().max(63) }).optional(),
     volume: z
-      .strictObject({ mountPath: z.string().regex(/^\/[^:]*$/, "must be an absolute path"), pvc: z.string().min(1).max(253) })
+      .strictObject({
+        mountPath: z
+          .string()
+          .regex(/^[^:\0]+$/, "must be a path without ':' and NUL")
+          // The kubelet's own reading of a relative path, said here so that the Job shows it.
+          .transform((path) => (path.startsWith("/") ? path : `/${path}`)),
+        pvc: z.string().min(1).max(253),
+      })
       .optional(),
   })
   .refine((job) => job.envRef === undefined || job.envFrom === undefined, {
@@ -118,6 +129,10 @@ export const templateMessage = z.strictObject({
   params: z.record(z.string().max(256), z.json()).optional(),
   webhook: webhook.optional(),
   service: service.optional(),
+  runAt: z.iso
+    .datetime({ offset: true, error: "must be an RFC 3339 time with its offset, such as 2026-01-31T08:00:00Z" })
+    .optional()
+    .describe("Not before this time"),
 });
 
 export type RawMessage = z.output<typeof rawMessage>;

@@ -15,7 +15,7 @@ const outcome = (given: Job, config: QueueConfig): string => {
   return answer.kind === "ok" ? "ok" : answer.rejection.path;
 };
 
-describe("design §4.1, I-policy: whatever the policy does not list is refused", () => {
+describe("A22, design §4.1: whatever the policy does not list is refused", () => {
   it("raw messages are off by default", () => {
     expect(authorise(job(), queueConfig.parse({}), "jobs")).toMatchObject({
       kind: "rejected",
