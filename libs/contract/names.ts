@@ -22,6 +22,8 @@ export const ANNOTATION = {
   ack: "millrace.dev/ack",
   type: "millrace.dev/type",
   keepSeconds: "millrace.dev/keep-seconds",
+  /** How many attempts the message asked for, instead of the queue's. */
+  attempts: "millrace.dev/attempts",
   /** Set with the ttl, after everything else of settling (rule S5). */
   settled: "millrace.dev/settled",
   /** Set with `suspend`: the class that the Stop is for (rule J2). */

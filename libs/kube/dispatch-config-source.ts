@@ -6,6 +6,7 @@ import { ParamsSchema } from "../contract/template.ts";
 import type { Service } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import type { KubeClient } from "./client.ts";
+import { templatePodSpec } from "./rendered-job.ts";
 import { Watch } from "./watch.ts";
 
 /** The key of the ConfigMap that the chart writes. */
@@ -30,6 +31,11 @@ export function parseDispatchConfig(text: string): LiveConfig {
     throw new MillraceError("DISPATCH_CONFIG_INVALID", problems.join("; "));
   }
   const params = Object.entries(parsed.data.templates).map(([name, template]) => {
+    try {
+      templatePodSpec(template, name);
+    } catch (error) {
+      throw new MillraceError("DISPATCH_CONFIG_INVALID", errorText(error), { cause: error });
+    }
     try {
       return [name, new ParamsSchema(template)] as const;
     } catch (error) {

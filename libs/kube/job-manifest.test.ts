@@ -126,7 +126,7 @@ describe("design §4.2: the Job of one attempt", () => {
     expect(job.spec?.template.spec?.activeDeadlineSeconds).toBe(90);
   });
 
-  it("labels are label values and the app label is left out when it cannot be one", () => {
+  it("A23: labels are label values and the app label is left out when it cannot be one", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 80 }), (service) => {
         const labels = jobManifest(identity, { ...raw, service }, queue).metadata?.labels ?? {};
@@ -195,6 +195,7 @@ describe("design §4.1: every field of seed 001 has its place", () => {
       service: "example",
       deadlineSeconds: 600,
       keepSeconds: 60,
+      attempts: 1,
       params: {},
       podSpec: {
         nodeSelector: { "kubernetes.io/hostname": "k8s-node-1" },
@@ -217,7 +218,7 @@ describe("design §4.1: every field of seed 001 has its place", () => {
     expect(job.metadata).toMatchObject({
       name: `my-job-${hash}-a1`,
       labels: { app: "example" },
-      annotations: { "millrace.dev/keep-seconds": "60" },
+      annotations: { "millrace.dev/keep-seconds": "60", "millrace.dev/attempts": "1" },
     });
     expect(job.spec?.template.spec?.automountServiceAccountToken).toBe(false);
   });
@@ -234,6 +235,60 @@ describe("design §4.1: every field of seed 001 has its place", () => {
         containers: [{ resources: { limits: { cpu: "4", memory: "8Gi" }, requests: { cpu: "100m", memory: "128Mi" } } }],
       },
     });
+  });
+
+  it.each([
+    [0, "1"],
+    [2, "3"],
+    [undefined, undefined],
+  ])("backoffLimit %s: %s attempts", (backoffLimit, attempts) => {
+    const job = jobManifest(identity, rendered(backoffLimit === undefined ? {} : { backoffLimit }), queue);
+    expect(job.metadata?.annotations?.["millrace.dev/attempts"]).toBe(attempts);
+    expect(job.spec?.backoffLimit).toBe(0);
+  });
+
+  it("A25: empty args are no args, and a ConfigMap by either spelling is one reference", () => {
+    for (const type of ["configmap", "configMap"]) {
+      const { podSpec } = rendered({ args: [], envRef: [{ name: "c", type }] });
+      expect(podSpec.containers[0]).not.toHaveProperty("args");
+      expect(podSpec.containers[0]?.envFrom).toEqual([{ configMapRef: { name: "c" } }]);
+    }
+  });
+
+  it("A25: no envRef at all is no envFrom", () => {
+    expect(rendered({ envRef: [] }).podSpec.containers[0]).not.toHaveProperty("envFrom");
+  });
+
+  it("A7, A23: whatever the schema accepts becomes a Job with a DNS name", () => {
+    const text = fc.oneof(fc.string(), fc.string({ unit: "binary" }));
+    const job = fc.record(
+      {
+        prefixName: text,
+        namespace: text,
+        image: text,
+        command: fc.array(text),
+        serviceAccount: text,
+        env: fc.array(fc.record({ name: text, value: text })),
+        backoffLimit: fc.nat(100),
+        gpuEnable: fc.boolean(),
+        resources: fc.record({ limits: fc.dictionary(text, fc.constantFrom("1", "1e3", "64Mi", "500m", "x")) }),
+        nodeSelector: fc.record({ matchKey: text, matchValue: text }),
+        volume: fc.record({ mountPath: text, pvc: text }),
+      },
+      { requiredKeys: ["prefixName", "namespace", "image"] },
+    );
+    let accepted = 0;
+    fc.assert(
+      fc.property(job, text, (fields, service) => {
+        const message = rawMessage.safeParse({ service, job: fields });
+        if (!message.success) return;
+        accepted += 1;
+        const { metadata } = jobManifest(identity, renderRaw({ message: message.data, queue }), queue);
+        expect(metadata?.name).toMatch(/^[a-z0-9](?:[a-z0-9-]{0,55}[a-z0-9])?$/);
+      }),
+      { seed: 20261122, numRuns: 1_000 },
+    );
+    expect(accepted).toBeGreaterThan(50);
   });
 
   it("a ceiling of another resource allows it and does not hand it out", () => {
@@ -329,7 +384,61 @@ describe("templates", () => {
     expect(template).toEqual(before);
   });
 
-  it("a podSpec without containers is the template's fault", () => {
-    expect(() => fromTemplate({ podSpec: {} })).toThrow(expect.objectContaining({ code: "TEMPLATE_INVALID" }));
+  it.each([
+    ["no containers", {}, "podSpec.containers"],
+    ["no container", { containers: [] }, "podSpec.containers"],
+    ["containers that are none", { containers: { main: {} } }, "podSpec.containers"],
+    ["an empty container", { containers: [null] }, "podSpec.containers[0]"],
+    ["a container without a name", { containers: [{ image: "i" }] }, "podSpec.containers[0].name"],
+    ["a command that is one string", { containers: [{ name: "a", command: "ls -l" }] }, "podSpec.containers[0].command"],
+    ["an argument that is a number", { containers: [{ name: "a", args: ["-n", 3] }] }, "podSpec.containers[0].args[1]"],
+    ["env as a map", { containers: [{ name: "a", env: { A: "b" } }] }, "podSpec.containers[0].env"],
+    [
+      "an env value that is a number",
+      { containers: [{ name: "a", env: [{ name: "A", value: 1 }] }] },
+      "podSpec.containers[0].env[0].value",
+    ],
+    ["an odd init container", { containers: [{ name: "a" }], initContainers: ["b"] }, "podSpec.initContainers[0]"],
+  ])("a podSpec with %s is the template's fault, by path", (_what, podSpec, path) => {
+    expect(() => fromTemplate({ podSpec })).toThrow(
+      expect.objectContaining({ code: "TEMPLATE_INVALID", message: expect.stringContaining(`template hello: ${path}: `) }),
+    );
+  });
+
+  it("YAML's empty fields are absent ones", () => {
+    const empty = { name: "a", command: null, args: null, env: null };
+    const pod = podOf(fromTemplate({ podSpec: { containers: [empty], initContainers: null } }));
+    expect(pod.initContainers).toBeUndefined();
+    expect(pod.containers[0]).toMatchObject({ name: "a", env: [{ name: "MILLRACE_JOB_ID" }, {}, {}, {}, {}] });
+    expect(pod.containers[0]?.command).toBeUndefined();
+  });
+
+  it("whatever else a podSpec holds reaches the API server as it is", () => {
+    const rest = {
+      ephemeralContainers: [{ name: "debug", command: ["$(params.x)"] }],
+      hostAliases: [{ ip: "10.0.0.1", hostnames: ["a"] }],
+      volumes: [{ name: "scratch", emptyDir: { medium: "Memory" } }],
+      runtimeClassName: "gvisor",
+      dnsConfig: null,
+      notAField: 7,
+    };
+    const sidecar = { name: "proxy", restartPolicy: "Always", startupProbe: { exec: { command: ["$(params.x)"] } } };
+    const pod = podOf(fromTemplate({ podSpec: { containers: [{ name: "a" }], initContainers: [sidecar], ...rest } }, { x: "y" }));
+    expect(pod).toMatchObject({ ...rest, initContainers: [sidecar] });
+  });
+
+  it("any podSpec becomes a Job or is refused by a typed error", () => {
+    const odd = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constant([{ name: "a" }]), fc.constant([{ name: "a", env: [null] }]));
+    const shape = fc.record({ containers: odd, initContainers: odd, securityContext: fc.jsonValue() }, { requiredKeys: [] });
+    fc.assert(
+      fc.property(shape, (podSpec) => {
+        try {
+          podOf(fromTemplate({ podSpec }));
+        } catch (error) {
+          expect(error).toMatchObject({ code: "TEMPLATE_INVALID" });
+        }
+      }),
+      { seed: 20261122, numRuns: 1_000 },
+    );
   });
 });

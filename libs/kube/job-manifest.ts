@@ -56,6 +56,7 @@ export function jobManifest(identity: AttemptIdentity, rendered: RenderedJob, qu
         [ANNOTATION.messageHash]: identity.messageHash,
         [ANNOTATION.ack]: identity.ack,
         ...(rendered.keepSeconds === undefined ? {} : { [ANNOTATION.keepSeconds]: String(rendered.keepSeconds) }),
+        ...(rendered.attempts === undefined ? {} : { [ANNOTATION.attempts]: String(rendered.attempts) }),
         ...(identity.traceparent === undefined ? {} : { [ANNOTATION.traceparent]: identity.traceparent }),
       },
     },

@@ -1,6 +1,7 @@
 import type { V1Container, V1PodSpec } from "@kubernetes/client-node";
+import { z } from "zod";
 import { MillraceError } from "../contract/errors.ts";
-import type { RawMessage, TemplateMessage } from "../contract/message.ts";
+import { pathText, type RawMessage, type TemplateMessage } from "../contract/message.ts";
 import { MAIN_CONTAINER } from "../contract/observation.ts";
 import type { QueueConfig, TemplateConfig } from "../contract/queue-config.ts";
 import type { Params } from "../contract/template.ts";
@@ -16,6 +17,8 @@ export interface RenderedJob {
   readonly deadlineSeconds: number;
   /** Overrides the queue's `keep`. */
   readonly keepSeconds: number | undefined;
+  /** Overrides the queue's `retry.attempts`. */
+  readonly attempts: number | undefined;
   /** The whole parameters, for `MILLRACE_PARAMS`. */
   readonly params: Params;
 }
@@ -44,6 +47,7 @@ export function renderTemplate(options: {
     service: message.service,
     deadlineSeconds: Math.ceil(queue.deadline / 1000),
     keepSeconds: undefined,
+    attempts: undefined,
     params,
     podSpec: {
       ...podSpec,
@@ -53,13 +57,31 @@ export function renderTemplate(options: {
   };
 }
 
-function templatePodSpec(template: TemplateConfig, name: string): V1PodSpec {
+/** YAML writes an empty field as null, and the API server reads it as absent. */
+const orAbsent = <T extends z.ZodType>(type: T) => type.nullish().transform((value) => value ?? undefined);
+
+const container = z.looseObject({
+  name: z.string(),
+  command: orAbsent(z.array(z.string())),
+  args: orAbsent(z.array(z.string())),
+  env: orAbsent(z.array(z.looseObject({ name: z.string(), value: orAbsent(z.string()) }))),
+});
+/** What rendering touches; the rest of a PodSpec is the API server's to check. */
+const podSpecShape = z.looseObject({
+  containers: z.array(container).min(1, "must hold at least one container"),
+  initContainers: orAbsent(z.array(container)),
+});
+
+/** @throws MillraceError `TEMPLATE_INVALID` naming the path, when the template's podSpec cannot be filled */
+export function templatePodSpec(template: TemplateConfig, name: string): V1PodSpec {
   if (template.podSpec !== undefined) {
-    const podSpec = structuredClone(template.podSpec) as Partial<V1PodSpec>;
-    if (!Array.isArray(podSpec.containers) || podSpec.containers.length === 0) {
-      throw new MillraceError("TEMPLATE_INVALID", `template ${name}: podSpec.containers must hold at least one container`);
+    const parsed = podSpecShape.safeParse(structuredClone(template.podSpec));
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0];
+      const path = pathText(["podSpec", ...(issue?.path ?? [])]);
+      throw new MillraceError("TEMPLATE_INVALID", `template ${name}: ${path}: ${issue?.message ?? "is invalid"}`);
     }
-    return { ...podSpec, containers: podSpec.containers };
+    return parsed.data as V1PodSpec;
   }
   return {
     ...(template.serviceAccount === undefined
@@ -105,6 +127,8 @@ export function renderRaw(options: { readonly message: RawMessage; readonly queu
     service: options.message.service,
     deadlineSeconds: job.activeDeadlineSeconds ?? Math.ceil(queue.deadline / 1000),
     keepSeconds: job.ttlSecondsAfterFinished,
+    // Kubernetes counts retries, Millrace attempts.
+    attempts: job.backoffLimit === undefined ? undefined : job.backoffLimit + 1,
     params: {},
     podSpec: {
       ...(granted === undefined ? {} : { serviceAccountName: granted, automountServiceAccountToken: true }),

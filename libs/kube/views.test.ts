@@ -257,6 +257,11 @@ describe("design §4.6: the ConfigMap's text", () => {
       '{"queues":{},"templates":{"t":{"image":"i","params":{"$ref":"http://x/y"}}}}',
       "templates.t.params: ",
     ],
+    [
+      "a podSpec that cannot be filled",
+      '{"queues":{},"templates":{"t":{"podSpec":{"containers":[{"name":"a","command":"ls"}]}}}}',
+      "template t: podSpec.containers[0].command: ",
+    ],
   ])("%s is refused by path", (_what, text, message) => {
     expect(() => parseDispatchConfig(text)).toThrow(
       expect.objectContaining({ code: "DISPATCH_CONFIG_INVALID", message: expect.stringContaining(message) }),
