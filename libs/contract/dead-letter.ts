@@ -1,6 +1,8 @@
+import { asciiJson } from "./ascii-json.ts";
+import type { KeptMessage } from "./event.ts";
 import type { Rejection } from "./message.ts";
-import type { JobRecord } from "./record.ts";
-import { currentAttempt } from "./record.ts";
+import { type AttemptRecord, currentAttempt, type JobRecord } from "./record.ts";
+import { originalHeaders } from "./retry-message.ts";
 import type { MessageSource } from "./source.ts";
 import { sourceKey } from "./source.ts";
 
@@ -18,33 +20,26 @@ export const DLQ_HEADER = {
   attempt: "Millrace-Attempt",
   exitCode: "Millrace-Exit-Code",
   node: "Millrace-Node",
+  life: "Millrace-Life",
+  attempts: "Millrace-Attempts",
+  firstError: "Millrace-First-Error",
+  lastError: "Millrace-Last-Error",
+  trace: "Millrace-Trace",
+  /** The last lines of the failed attempt; more of them are in the bucket `millrace_logs`. */
+  logTail: "Millrace-Log-Tail",
   subject: "Millrace-Subject",
   message: "Millrace-Message",
   headers: "Millrace-Headers",
 } as const;
 
-export interface OriginalMessage {
-  readonly subject: string;
-  readonly headers: Readonly<Record<string, readonly string[]>>;
-}
+export type OriginalMessage = Pick<KeptMessage, "subject" | "headers">;
 
-/** JSON with every non-ASCII character escaped: NATS headers are read as ASCII lines. */
-export function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    /[\u007f-\uffff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
+/** NATS allows 64 KiB of headers, and each character may take six of JSON's. */
+const LOG_TAIL_CHARACTERS = 2_000;
 
-/** The producer's headers are carried whole unless they are larger than any real producer's. */
-const CARRIED_HEADER_BYTES = 16 * 1024;
-
-function originalHeaders(original: OriginalMessage): Record<string, string> {
-  const headers = asciiJson(original.headers);
-  return {
-    [DLQ_HEADER.subject]: asciiJson(original.subject),
-    [DLQ_HEADER.headers]: headers.length <= CARRIED_HEADER_BYTES * 2 ? headers : asciiJson({}),
-  };
+function carried(original: OriginalMessage): Record<string, string> {
+  const { subject, headers } = originalHeaders(original);
+  return { [DLQ_HEADER.subject]: subject, [DLQ_HEADER.headers]: headers };
 }
 
 export function rejectionHeaders(options: {
@@ -56,7 +51,7 @@ export function rejectionHeaders(options: {
 }): Record<string, string> {
   const { rejection } = options;
   return {
-    ...originalHeaders(options.original),
+    ...carried(options.original),
     [DLQ_HEADER.queue]: asciiJson(options.queue),
     ...(options.id === undefined ? {} : { [DLQ_HEADER.id]: asciiJson(options.id) }),
     [DLQ_HEADER.code]: rejection.code,
@@ -66,18 +61,35 @@ export function rejectionHeaders(options: {
   };
 }
 
-export function deadJobHeaders(record: JobRecord, original: OriginalMessage): Record<string, string> {
+/** Everything that is needed to understand the failure and to run the job again. `logTail` is the end of the last attempt's log. */
+export function deadJobHeaders(
+  record: JobRecord,
+  original: OriginalMessage,
+  logTail: string | undefined,
+): Record<string, string> {
   const attempt = currentAttempt(record);
+  const first = record.attempts.find(({ n, class: failed }) => n >= record.budgetFrom && failed !== undefined);
+  const trace = original.headers["traceparent"]?.[0];
   return {
-    ...originalHeaders(original),
+    ...carried(original),
     [DLQ_HEADER.queue]: asciiJson(record.queue),
     [DLQ_HEADER.id]: asciiJson(record.id),
     [DLQ_HEADER.code]: "JOB_FAILED",
     [DLQ_HEADER.reason]: asciiJson(record.reason ?? ""),
     [DLQ_HEADER.attempt]: String(record.attempt),
-    [DLQ_HEADER.message]: asciiJson(sourceKey(record.source)),
+    [DLQ_HEADER.life]: String(record.life),
+    [DLQ_HEADER.attempts]: asciiJson(record.attempts),
+    ...(first === undefined ? {} : { [DLQ_HEADER.firstError]: asciiJson(errorOf(first)) }),
+    ...(attempt === undefined ? {} : { [DLQ_HEADER.lastError]: asciiJson(errorOf(attempt)) }),
+    ...(record.source === undefined ? {} : { [DLQ_HEADER.message]: asciiJson(sourceKey(record.source)) }),
     ...(attempt?.class === undefined ? {} : { [DLQ_HEADER.class]: attempt.class }),
     ...(attempt?.exitCode === undefined ? {} : { [DLQ_HEADER.exitCode]: String(attempt.exitCode) }),
     ...(attempt?.node === undefined ? {} : { [DLQ_HEADER.node]: asciiJson(attempt.node) }),
+    ...(trace === undefined ? {} : { [DLQ_HEADER.trace]: asciiJson(trace) }),
+    ...(logTail === undefined ? {} : { [DLQ_HEADER.logTail]: asciiJson(logTail.slice(-LOG_TAIL_CHARACTERS)) }),
   };
+}
+
+function errorOf(attempt: AttemptRecord): string {
+  return `attempt ${attempt.n}: ${attempt.class ?? ""}: ${attempt.reason ?? ""}`;
 }

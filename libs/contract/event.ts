@@ -1,9 +1,20 @@
 import type { JobRecord } from "./record.ts";
 import { currentAttempt } from "./record.ts";
-import type { MessageSource } from "./source.ts";
+import { type MessageSource, sourceKey } from "./source.ts";
 
-/** What an event says happened. `rejected` belongs to a message that never became a job (rule D11). */
-export const EVENT_KINDS = ["created", "started", "succeeded", "dead", "duplicate", "rejected"] as const;
+/** What an event says happened. `received`: a message of which no attempt is made yet, because it sleeps or was cancelled. `rejected` belongs to a message that never became a job (rule D11). */
+export const EVENT_KINDS = [
+  "created",
+  "started",
+  "received",
+  "blocked",
+  "retrying",
+  "succeeded",
+  "dead",
+  "cancelled",
+  "duplicate",
+  "rejected",
+] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
 /** Who caused an entry: a Job's uid, or a message's source. An entry under the same subject with the same source is the same entry (rule S3). */
@@ -65,7 +76,14 @@ export function attemptData(record: JobRecord): Record<string, unknown> {
     ...(attempt?.class === undefined ? {} : { class: attempt.class }),
     ...(attempt?.exitCode === undefined ? {} : { exitCode: attempt.exitCode }),
     ...(record.reason === undefined ? {} : { reason: record.reason }),
+    ...(record.state === "retrying" ? { next: record.next } : {}),
   };
+}
+
+/** Who causes the events and the dead letter of the record's attempt. */
+export function attemptSource(record: JobRecord): string {
+  if (record.job !== undefined) return record.job.uid;
+  return record.source === undefined ? `life-${record.life}` : sourceKey(record.source);
 }
 
 export function duplicateData(

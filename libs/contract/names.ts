@@ -28,6 +28,8 @@ export const ANNOTATION = {
   settled: "millrace.dev/settled",
   /** Set with `suspend`: the class that the Stop is for (rule J2). */
   stop: "millrace.dev/stop",
+  /** What the Stop's reason will be for people; whichever monitor ends the Stop finds it here. */
+  stopReason: "millrace.dev/stop-reason",
   traceparent: "millrace.dev/traceparent",
 } as const;
 

@@ -46,6 +46,7 @@ export interface PodView {
   readonly reason: string;
   /** Reason of the `DisruptionTarget` condition (KEP-3329), when it is true. */
   readonly disruption?: string;
+  readonly disruptedAt?: string;
   readonly createdAt: string;
   /** When somebody asked for its deletion; its containers may run for the grace period after that. */
   readonly deletedAt?: string;

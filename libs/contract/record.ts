@@ -13,17 +13,24 @@ export const ATTEMPTS_KEPT = 10;
 
 const timestamp = z.iso.datetime();
 
+/** Memory limits by container, where an attempt gets more than its job asked for. */
+const memoryLimits = z.record(z.string(), z.string());
+export type MemoryLimits = Readonly<z.output<typeof memoryLimits>>;
+
 export const attemptRecord = z.strictObject({
   n: z.int().positive(),
-  uid: z.string(),
+  /** Of its Job; absent when the attempt was refused before there was one. */
+  uid: z.string().optional(),
+  /** The message that it was made of, so that its late redelivery is told from a duplicate. */
+  source: z.string().optional(),
   node: z.string().optional(),
   startedAt: timestamp.optional(),
   endedAt: timestamp.optional(),
-  outcome: z.enum(["succeeded", "failed"]).optional(),
+  outcome: z.enum(["succeeded", "failed", "cancelled"]).optional(),
   class: z.enum(FAILURE_CLASSES).optional(),
   exitCode: z.int().optional(),
   reason: z.string().max(300).optional(),
-  memory: z.string().optional(),
+  memory: memoryLimits.optional(),
 });
 
 export const jobReference = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
@@ -42,11 +49,17 @@ export const jobRecord = z.strictObject({
   /** One publish, replay or rerun; its retry budget counts from `budgetFrom`. */
   life: z.int().positive(),
   budgetFrom: z.int().positive(),
+  /** Empty on a tombstone: a cancel that came before any message was pulled. The first message gives it its hash and source. */
   messageHash: z.string(),
-  source: messageSource,
+  source: messageSource.optional(),
   job: jobReference.optional(),
   attempts: z.array(attemptRecord).max(ATTEMPTS_KEPT),
-  next: z.strictObject({ attempt: z.int().positive(), memory: z.string().optional(), notBefore: timestamp }).optional(),
+  /** Of this life: attempts that cost nothing, and how often the API server refused this job while it accepted others. */
+  counts: z.strictObject({ free: z.int().min(0).default(0), refused: z.int().min(0).default(0) }).prefault({}),
+  /** What a retrying record awaits. */
+  next: z.strictObject({ attempt: z.int().positive(), memory: memoryLimits.optional(), notBefore: timestamp }).optional(),
+  /** The `budgetFrom` of the life before: its `created` event has the bytes until this life's first attempt is created. */
+  formerLifeFrom: z.int().positive().optional(),
   createdAt: timestamp,
   updatedAt: timestamp,
   reason: z.string().max(500).optional(),

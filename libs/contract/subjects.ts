@@ -19,6 +19,17 @@ export function eventSubject(queue: string, hash: string, attempt: number, what:
   return `events.${queue}.${hash}.${attempt}.${what}`;
 }
 
+/** A retry that is due: the queue's consumer on RETRY takes it. */
+export const retryRunSubject = (queue: string, hash: string, attempt: number): string => `retry.run.${queue}.${hash}.${attempt}`;
+/** A retry that sleeps: no consumer sees it; the broker puts it under its due subject when its time has come. */
+export const retryAtSubject = (hash: string, attempt: number): string => `retry.at.${hash}.${attempt}`;
+export const retryFilter = (queue: string): string => `retry.run.${queue}.>`;
+
+export function parseRetrySubject(subject: string): { queue: string; hash: string; attempt: number } | undefined {
+  const match = /^retry\.run\.([^.]+)\.([a-z2-7]+)\.(\d+)$/.exec(subject);
+  return match === null ? undefined : { queue: match[1] ?? "", hash: match[2] ?? "", attempt: Number(match[3]) };
+}
+
 /** D11: a rejected message appears under its own source, never under the id that it names. */
 export function rejectedEventSubject(queue: string, source: MessageSource): string {
   return `events.${subjectToken(queue)}.${sourceKey(source)}.0.rejected`;

@@ -1,33 +1,21 @@
 import { assertNever } from "./errors.ts";
-import type { AttemptRecord, JobRecord, JobReference } from "./record.ts";
+import type { AttemptRecord, JobRecord, MemoryLimits } from "./record.ts";
 import { ATTEMPTS_KEPT, isTerminal } from "./record.ts";
-import type { MessageSource } from "./source.ts";
-import type { Ended } from "./verdict.ts";
-
-/** A Job of ours was seen for the first time (rule F1). */
-export interface FirstSight {
-  readonly kind: "firstSight";
-  readonly id: string;
-  readonly hash: string;
-  readonly queue: string;
-  readonly type: string;
-  readonly messageHash: string;
-  readonly source: MessageSource;
-  readonly attempt: number;
-  readonly job: JobReference;
-  readonly at: string;
-}
-
-/** The recorded attempt ended (rule J1). */
-export interface AttemptEnded {
-  readonly kind: "attemptEnded";
-  readonly attempt: number;
-  readonly uid: string;
-  readonly verdict: Ended;
-  readonly at: string;
-}
-
-export type RecordEvent = FirstSight | AttemptEnded;
+import type {
+  Adopted,
+  AttemptEnded,
+  AttemptOf,
+  Cancelled,
+  Delayed,
+  FirstSight,
+  Followed,
+  RecordEvent,
+  Refused,
+  StartedAgain,
+} from "./record-event.ts";
+import { retryDecision } from "./retry.ts";
+import { sameSource, sourceKey } from "./source.ts";
+import type { Failed } from "./verdict.ts";
 
 export type Transition =
   | { readonly kind: "moved"; readonly record: JobRecord }
@@ -38,10 +26,14 @@ export type Transition =
 /**
  * The one function that moves a record:
  *
- *   (none) → running → succeeded | dead        retrying → running
+ *   (none) → running | retrying | cancelled
+ *   running → succeeded | retrying | dead | cancelled
+ *   retrying → running | retrying (later) | dead | cancelled
+ *   succeeded | dead | cancelled → retrying (another life)
  *
  * Pure: the caller writes the result with a compare-and-swap and, when it lost the race, asks again with what it then reads.
- * I5: an event about another uid or attempt than the recorded one is refused.
+ * I5: an event about another uid, attempt or life than the recorded one is refused, unless it is ahead of a record that was restored from
+ * older data (rules D4, F5). Attempt numbers never restart while a record exists.
  */
 export function transition(record: JobRecord | undefined, event: RecordEvent): Transition {
   switch (event.kind) {
@@ -49,47 +41,61 @@ export function transition(record: JobRecord | undefined, event: RecordEvent): T
       return firstSight(record, event);
     case "attemptEnded":
       return attemptEnded(record, event);
+    case "delayed":
+      return delayed(record, event);
+    case "refused":
+      return refusedForGood(record, event);
+    case "cancelled":
+      return cancelled(record, event);
+    case "adopted":
+      return adopted(record, event);
+    case "startedAgain":
+      return startedAgain(record, event);
+    case "followed":
+      return followed(record, event);
     default:
       return assertNever(event);
   }
 }
 
+/** The highest attempt number that the record knows of, made or awaited. */
+export function lastAttempt(record: Pick<JobRecord, "attempt" | "next">): number {
+  return Math.max(record.attempt, record.next?.attempt ?? 0);
+}
+
+/** Whether the attempt can only be explained by a record that is older than it (restored data). A job that ended goes on in another life only. */
+export function isAhead(attempt: { readonly attempt: number; readonly life: number }, record: JobRecord): boolean {
+  if (attempt.life !== record.life) return attempt.life > record.life;
+  return !isTerminal(record.state) && attempt.attempt > lastAttempt(record);
+}
+
+export function awaits(record: JobRecord, { attempt, life }: { readonly attempt: number; readonly life: number }): boolean {
+  return record.state === "retrying" && record.next?.attempt === attempt && record.life === life;
+}
+
 function firstSight(record: JobRecord | undefined, event: FirstSight): Transition {
-  const attempt: AttemptRecord = { n: event.attempt, uid: event.job.uid };
-  if (record === undefined) {
-    const { kind: _kind, at, ...facts } = event;
-    return {
-      kind: "moved",
-      record: {
-        ...facts,
-        state: "running",
-        life: 1,
-        budgetFrom: event.attempt,
-        attempts: [attempt],
-        createdAt: at,
-        updatedAt: at,
-      },
-    };
-  }
-  if (record.job?.uid === event.job.uid && record.attempt === event.attempt) return { kind: "already", record };
-  if (record.state !== "retrying" || record.next?.attempt !== event.attempt) {
+  if (record?.job?.uid === event.job.uid && record.attempt === event.attempt) return already(record);
+  if (record !== undefined && !awaits(record, event) && !isAhead(event, record)) {
     return refused(
       `attempt ${event.attempt} of Job ${event.job.uid} is not what the record awaits (${record.state}, attempt ${record.attempt})`,
     );
   }
-  const { next: _next, ...rest } = record;
-  return {
-    kind: "moved",
-    record: {
-      ...rest,
-      state: "running",
-      attempt: event.attempt,
-      source: event.source,
-      job: event.job,
-      attempts: [...record.attempts, attempt].slice(-ATTEMPTS_KEPT),
-      updatedAt: event.at,
-    },
+  const { next: _next, reason: _reason, ...known } = lifeOf(record, event);
+  const attempt: AttemptRecord = {
+    n: event.attempt,
+    uid: event.job.uid,
+    source: sourceKey(event.source),
+    ...memoryOf(event.memory),
   };
+  return moved({
+    ...known,
+    state: "running",
+    attempt: event.attempt,
+    source: event.source,
+    job: event.job,
+    attempts: [...known.attempts, attempt].slice(-ATTEMPTS_KEPT),
+    updatedAt: event.at,
+  });
 }
 
 function attemptEnded(record: JobRecord | undefined, event: AttemptEnded): Transition {
@@ -99,30 +105,220 @@ function attemptEnded(record: JobRecord | undefined, event: AttemptEnded): Trans
       `the verdict is about Job ${event.uid}, attempt ${event.attempt}; the record is about ${record.job?.uid}, ${record.attempt}`,
     );
   }
-  if (isTerminal(record.state)) return { kind: "already", record };
-  if (record.state !== "running") return refused(`the record is ${record.state}`);
-  const { verdict } = event;
-  const ended: AttemptRecord = {
-    n: event.attempt,
-    uid: event.uid,
+  if (record.state !== "running") return already(record);
+  const { verdict, at } = event;
+  const ended: JobRecord = {
+    ...record,
+    attempts: record.attempts.map((attempt) => (attempt.n === event.attempt ? { ...attempt, ...endOf(event) } : attempt)),
+    updatedAt: at,
+  };
+  switch (verdict.kind) {
+    case "succeeded":
+      return moved({
+        ...ended,
+        state: "succeeded",
+        ...(verdict.result === undefined ? {} : { result: cut(verdict.result, 1024) }),
+      });
+    case "cancelled":
+      return moved({ ...ended, state: "cancelled", reason: cut(verdict.reason, 500) });
+    case "failed":
+      return failed(ended, verdict, event);
+    default:
+      return assertNever(verdict);
+  }
+}
+
+function failed(ended: JobRecord, verdict: Failed, { policy, at }: AttemptEnded): Transition {
+  const decision = retryDecision(ended, verdict, policy);
+  switch (decision.kind) {
+    case "dead":
+      return moved({
+        ...ended,
+        state: "dead",
+        reason: cut([verdict.reason, decision.why].filter((text) => text !== "").join("; "), 500),
+      });
+    case "retry": {
+      const free = ended.counts.free + (decision.free && !policy.blocked ? 1 : 0);
+      return moved({
+        ...ended,
+        state: "retrying",
+        counts: { ...ended.counts, free },
+        next: { attempt: ended.attempt + 1, notBefore: later(at, decision.delayMs), ...memoryOf(decision.memory) },
+        reason: cut(verdict.reason, 500),
+      });
+    }
+    default:
+      return assertNever(decision);
+  }
+}
+
+function endOf({ verdict }: AttemptEnded): Partial<AttemptRecord> {
+  return {
     outcome: verdict.kind,
     endedAt: verdict.endedAt,
     ...(verdict.node === undefined ? {} : { node: verdict.node }),
     ...(verdict.startedAt === undefined ? {} : { startedAt: verdict.startedAt }),
     ...(verdict.exitCode === undefined ? {} : { exitCode: verdict.exitCode }),
-    ...(verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason.slice(0, 300) } : {}),
+    ...(verdict.kind === "failed" ? { class: verdict.class } : {}),
+    ...(verdict.kind === "succeeded" ? {} : { reason: cut(verdict.reason, 300) }),
   };
-  return {
-    kind: "moved",
-    record: {
-      ...record,
-      state: verdict.kind === "succeeded" ? "succeeded" : "dead",
-      attempts: record.attempts.map((attempt) => (attempt.n === event.attempt ? { ...attempt, ...ended } : attempt)),
-      updatedAt: event.at,
-      ...(verdict.kind === "failed" ? { reason: verdict.reason.slice(0, 500) } : {}),
-      ...(verdict.kind === "succeeded" && verdict.result !== undefined ? { result: verdict.result.slice(0, 1024) } : {}),
-    },
+}
+
+function delayed(record: JobRecord | undefined, event: Delayed): Transition {
+  if (record !== undefined && !awaits(record, event) && !isAhead(event, record)) {
+    return refused(`the record does not await attempt ${event.attempt} (${record.state}, attempt ${record.attempt})`);
+  }
+  const same =
+    record?.next?.notBefore === event.notBefore && record.source !== undefined && sameSource(record.source, event.source);
+  if (record !== undefined && same) return already(record);
+  const known = lifeOf(record, event);
+  return moved({
+    ...known,
+    state: "retrying",
+    source: event.source,
+    counts: { ...known.counts, refused: event.refused },
+    next: { attempt: event.attempt, notBefore: event.notBefore, ...memoryOf(event.memory) },
+    reason: cut(event.why, 500),
+    updatedAt: event.at,
+  });
+}
+
+function refusedForGood(record: JobRecord | undefined, event: Refused): Transition {
+  if (record === undefined) return refused("there is no record");
+  if (record.state === "dead" && record.attempt === event.attempt && record.life === event.life && record.job === undefined)
+    return already(record);
+  if (!awaits(record, event)) return refused(`the record does not await attempt ${event.attempt} (${record.state})`);
+  const { next, job: _job, ...rest } = record;
+  const attempt: AttemptRecord = {
+    n: event.attempt,
+    outcome: "failed",
+    class: "refused",
+    endedAt: event.at,
+    reason: cut(event.reason, 300),
+    ...memoryOf(next?.memory),
   };
+  return moved({
+    ...rest,
+    state: "dead",
+    attempt: event.attempt,
+    source: event.source,
+    attempts: [...record.attempts, attempt].slice(-ATTEMPTS_KEPT),
+    reason: cut(event.reason, 500),
+    updatedAt: event.at,
+  });
+}
+
+function cancelled(record: JobRecord | undefined, event: Cancelled): Transition {
+  const { id, hash, queue, at } = event;
+  const reason = cut(event.reason, 500);
+  if (record === undefined) {
+    const tombstone = { id, hash, queue, type: "", messageHash: "", attempt: 0, life: 1, budgetFrom: 1 };
+    const empty = { attempts: [], counts: { free: 0, refused: 0 }, createdAt: at, updatedAt: at };
+    return moved({ ...tombstone, ...empty, state: "cancelled", reason });
+  }
+  switch (record.state) {
+    case "cancelled":
+      return already(record);
+    case "retrying": {
+      // The awaited number is used up, so that another life does not begin with it.
+      const { next, job: _job, ...rest } = record;
+      const attempt = next?.attempt ?? record.attempt;
+      const ended: AttemptRecord = {
+        n: attempt,
+        outcome: "cancelled",
+        class: "cancelled",
+        endedAt: at,
+        reason: cut(event.reason, 300),
+      };
+      return moved({
+        ...rest,
+        state: "cancelled",
+        attempt,
+        attempts: [...record.attempts, ended].slice(-ATTEMPTS_KEPT),
+        reason,
+        updatedAt: at,
+      });
+    }
+    case "running":
+      return refused("it runs: its attempt has to be stopped first");
+    case "succeeded":
+    case "dead":
+      return refused(`it has ended: ${record.state}`);
+    default:
+      return assertNever(record.state);
+  }
+}
+
+function adopted(record: JobRecord | undefined, event: Adopted): Transition {
+  if (record?.state !== "cancelled") return refused("only a cancelled record takes a message");
+  if (record.messageHash !== "") return already(record);
+  const { type, messageHash, source, at } = event;
+  return moved({ ...record, type, messageHash, source, updatedAt: at });
+}
+
+function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgain): Transition {
+  if (record === undefined) return refused("there is no record");
+  if (!isTerminal(record.state)) return refused(`it has not ended: ${record.state}`);
+  if (record.messageHash === "") return refused("it was cancelled before any message of it was pulled: there is nothing to run");
+  const { result: _result, ...rest } = record;
+  const attempt = lastAttempt(record) + 1;
+  return moved({
+    ...rest,
+    state: "retrying",
+    life: record.life + 1,
+    budgetFrom: attempt,
+    formerLifeFrom: record.budgetFrom,
+    counts: { free: 0, refused: 0 },
+    next: { attempt, notBefore: at },
+    reason: cut(reason, 500),
+    updatedAt: at,
+  });
+}
+
+function followed(record: JobRecord | undefined, event: Followed): Transition {
+  if (record !== undefined && awaits(record, event)) return already(record);
+  if (record !== undefined && !isAhead(event, record)) return refused("the message is not ahead of the record");
+  return moved({
+    // The source stays that of the attempt before: it is removed when that one is settled, and the awaited message must not be.
+    ...lifeOf(record, event),
+    state: "retrying",
+    next: { attempt: event.attempt, notBefore: event.at, ...memoryOf(event.memory) },
+    reason: "its retry was ahead of its record, which follows",
+    updatedAt: event.at,
+  });
+}
+
+/** The record as far as this attempt's life goes: a new one, the same, or one that begins another life. */
+function lifeOf(record: JobRecord | undefined, event: AttemptOf & { readonly at: string }): JobRecord {
+  const { id, hash, queue, type, messageHash, source, attempt, life, at } = event;
+  const begun = { life, budgetFrom: attempt, counts: { free: 0, refused: 0 } };
+  if (record === undefined) {
+    const empty = { attempt: attempt - 1, attempts: [], createdAt: at, updatedAt: at };
+    return { id, hash, queue, type, messageHash, source, ...begun, ...empty, state: "retrying" };
+  }
+  return life === record.life ? record : { ...record, ...begun, formerLifeFrom: record.budgetFrom };
+}
+
+function memoryOf(memory: MemoryLimits | undefined): { readonly memory?: MemoryLimits } {
+  return memory === undefined || Object.keys(memory).length === 0 ? {} : { memory };
+}
+
+function later(at: string, delayMs: number): string {
+  return new Date(Date.parse(at) + delayMs).toISOString();
+}
+
+/** By bytes of UTF-8, so that a record stays within its 8 KiB whatever the text is. */
+function cut(text: string, bytes: number): string {
+  const encoded = new TextEncoder().encode(text);
+  return encoded.length <= bytes ? text : new TextDecoder().decode(encoded.subarray(0, bytes)).replace(/\uFFFD+$/, "");
+}
+
+function moved(record: JobRecord): Transition {
+  return { kind: "moved", record };
+}
+
+function already(record: JobRecord): Transition {
+  return { kind: "already", record };
 }
 
 function refused(why: string): Transition {

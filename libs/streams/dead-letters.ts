@@ -1,38 +1,41 @@
-import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
 import { DLQ_HEADER, deadJobHeaders, rejectionHeaders } from "../contract/dead-letter.ts";
-import type { KeptMessage } from "../contract/event.ts";
+import { attemptSource, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
 import type { JobRecord } from "../contract/record.ts";
 import { type MessageSource, sourceKey } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { deadLetterSubject, rejectedDeadLetterSubject } from "../contract/subjects.ts";
+import type { Broker, StoredMessage } from "./broker.ts";
 import type { OncePublisher } from "./publish-once.ts";
 
 const headerMap = z.record(z.string(), z.array(z.string()));
 
+/** Where the ends of failed attempts' logs are kept. */
+export interface KeptLogs {
+  get(hash: string, attempt: number): Promise<string | undefined>;
+}
+
 /** The DLQ: one entry per dead life (invariant I4) and per rejected message, with the raw bytes as its body. */
 export class DeadLetters {
+  readonly #broker: Broker;
   readonly #once: OncePublisher;
-  readonly #manager: JetStreamManager;
+  readonly #logs: KeptLogs;
 
-  private constructor(once: OncePublisher, manager: JetStreamManager) {
-    this.#once = once;
-    this.#manager = manager;
-  }
-
-  static async open(options: { connection: NatsConnection; once: OncePublisher }): Promise<DeadLetters> {
-    return new DeadLetters(options.once, await jetstreamManager(options.connection));
+  constructor(options: { readonly broker: Broker; readonly once: OncePublisher; readonly logs: KeptLogs }) {
+    this.#broker = options.broker;
+    this.#once = options.once;
+    this.#logs = options.logs;
   }
 
   /** `message` undefined: the bytes were lost; the entry says so and is empty. */
   async dead(record: JobRecord, message: KeptMessage | undefined): Promise<void> {
+    const logTail = await this.#logs.get(record.hash, record.attempt);
     await this.#once.publish({
       stream: STREAM.deadLetters,
       subject: deadLetterSubject(record.queue, record.type, record.hash, record.attempt),
-      source: record.job?.uid ?? sourceKey(record.source),
-      headers: deadJobHeaders(record, message ?? { subject: "", headers: {} }),
+      source: attemptSource(record),
+      headers: deadJobHeaders(record, message ?? { subject: "", headers: {} }, logTail),
       body: message === undefined ? "" : Buffer.from(message.bodyBase64, "base64"),
     });
   }
@@ -63,7 +66,7 @@ export class DeadLetters {
   async keptMessage(record: JobRecord): Promise<KeptMessage | undefined> {
     const entry = await this.#entry(record);
     if (entry === undefined || entry.data.length === 0) return undefined;
-    const json = (name: string): unknown => JSON.parse(entry.header.get(name) || "null");
+    const json = (name: string): unknown => JSON.parse(entry.headers[name]?.[0] ?? "null");
     const original = headerMap.safeParse(json(DLQ_HEADER.headers));
     return {
       subject: String(json(DLQ_HEADER.subject)),
@@ -72,8 +75,8 @@ export class DeadLetters {
     };
   }
 
-  async #entry(record: JobRecord) {
+  async #entry(record: JobRecord): Promise<StoredMessage | undefined> {
     const subject = deadLetterSubject(record.queue, record.type, record.hash, record.attempt);
-    return (await this.#manager.streams.getMessage(STREAM.deadLetters, { last_by_subj: subject })) ?? undefined;
+    return this.#broker.last(STREAM.deadLetters, subject);
   }
 }

@@ -1,15 +1,14 @@
-import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
-import { attemptData, duplicateData, type EventKind, jobEvent, type KeptMessage } from "../contract/event.ts";
+import { attemptData, attemptSource, duplicateData, type EventKind, jobEvent, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
 import { currentAttempt, type JobRecord } from "../contract/record.ts";
 import { type MessageSource, sourceKey } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { eventSubject, rejectedEventSubject } from "../contract/subjects.ts";
+import type { Broker } from "./broker.ts";
 import type { OncePublisher } from "./publish-once.ts";
 
-const createdEvent = z.object({
+const carriesMessage = z.object({
   data: z.object({
     messageHash: z.string(),
     message: z.object({ subject: z.string(), headers: z.record(z.string(), z.array(z.string())), bodyBase64: z.string() }),
@@ -20,26 +19,19 @@ const createdEvent = z.object({
 export class JobEvents {
   readonly #instance: string;
   readonly #once: OncePublisher;
-  readonly #manager: JetStreamManager;
+  readonly #broker: Broker;
 
-  private constructor(instance: string, once: OncePublisher, manager: JetStreamManager) {
-    this.#instance = instance;
-    this.#once = once;
-    this.#manager = manager;
-  }
-
-  static async open(options: { connection: NatsConnection; instance: string; once: OncePublisher }): Promise<JobEvents> {
-    return new JobEvents(options.instance, options.once, await jetstreamManager(options.connection));
+  constructor(options: { readonly broker: Broker; readonly instance: string; readonly once: OncePublisher }) {
+    this.#instance = options.instance;
+    this.#once = options.once;
+    this.#broker = options.broker;
   }
 
   /** F1: the first attempt of a life carries the message, so that the job can be run again after the message is gone. */
   async created(record: JobRecord, message: KeptMessage | undefined): Promise<void> {
     const carried = record.attempt === record.budgetFrom && message !== undefined ? { message } : {};
-    await this.#attempt(record, "created", record.createdAt, {
-      ...attemptData(record),
-      messageHash: record.messageHash,
-      ...carried,
-    });
+    const data = { ...attemptData(record), messageHash: record.messageHash, ...carried };
+    await this.#attempt(record, "created", record.createdAt, data);
   }
 
   async started(
@@ -50,9 +42,36 @@ export class JobEvents {
     await this.#attempt(record, "started", startedAt, { ...attemptData(record), startedAt, pod });
   }
 
+  /** The attempt failed and another will be made. */
+  async retrying(record: JobRecord): Promise<void> {
+    await this.#attempt(record, "retrying", record.updatedAt, attemptData(record));
+  }
+
+  /** A life whose first attempt is not made yet, and perhaps never will be: its message is kept here. */
+  async received(record: JobRecord, message: KeptMessage | undefined): Promise<void> {
+    const attempt = record.budgetFrom;
+    const subject = eventSubject(record.queue, record.hash, attempt, "received");
+    const carried = message === undefined ? {} : { message };
+    const data = { ...attemptData(record), attempt, messageHash: record.messageHash, ...carried };
+    await this.#publish(subject, `life-${record.life}`, "received", record.id, record.updatedAt, data);
+  }
+
+  /** D8: the cluster says no to this message; once for each message that is held. */
+  async blocked(
+    job: { readonly id: string; readonly hash: string; readonly queue: string; readonly attempt: number },
+    held: MessageSource,
+    facts: { readonly namespace: string; readonly reason: string; readonly at: string },
+  ): Promise<void> {
+    const { id, hash, queue, attempt } = job;
+    const subject = eventSubject(queue, hash, attempt, "blocked");
+    const data = { id, hash, queue, attempt, namespace: facts.namespace, reason: facts.reason };
+    await this.#publish(subject, sourceKey(held), "blocked", id, facts.at, data);
+  }
+
   /** The one terminal event of a life (invariant I7). */
   async terminal(record: JobRecord): Promise<void> {
-    const kind = record.state === "succeeded" ? "succeeded" : "dead";
+    const kind = record.state;
+    if (kind === "running" || kind === "retrying") return;
     await this.#attempt(record, kind, currentAttempt(record)?.endedAt ?? record.updatedAt, {
       ...attemptData(record),
       ...(record.result === undefined ? {} : { result: record.result }),
@@ -84,21 +103,27 @@ export class JobEvents {
 
   async has(record: Pick<JobRecord, "queue" | "hash" | "attempt">, kind: EventKind): Promise<boolean> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
-    const info = await this.#manager.streams.info(STREAM.events, { subjects_filter: subject });
-    return (info.state.subjects?.[subject] ?? 0) > 0;
+    return (await this.#broker.last(STREAM.events, subject)) !== undefined;
   }
 
-  /** The message of this life, as its `created` event kept it. */
+  /** The message of this life as an event kept it: its own first attempt's, or, before that is created, that of the life before. */
   async keptMessage(record: JobRecord): Promise<KeptMessage | undefined> {
-    const subject = eventSubject(record.queue, record.hash, record.budgetFrom, "created");
-    const stored = await this.#manager.streams.getMessage(STREAM.events, { last_by_subj: subject });
-    const parsed = createdEvent.safeParse(stored?.json());
-    return parsed.success && parsed.data.data.messageHash === record.messageHash ? parsed.data.data.message : undefined;
+    const begins = [record.budgetFrom, ...(record.formerLifeFrom === undefined ? [] : [record.formerLifeFrom])];
+    for (const attempt of begins) {
+      for (const kind of ["created", "received"] as const) {
+        const stored = await this.#broker.last(STREAM.events, eventSubject(record.queue, record.hash, attempt, kind));
+        const parsed = carriesMessage.safeParse(
+          stored === undefined ? undefined : JSON.parse(new TextDecoder().decode(stored.data)),
+        );
+        if (parsed.success && parsed.data.data.messageHash === record.messageHash) return parsed.data.data.message;
+      }
+    }
+    return undefined;
   }
 
   async #attempt(record: JobRecord, kind: EventKind, at: string, data: Record<string, unknown>): Promise<void> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
-    await this.#publish(subject, record.job?.uid ?? sourceKey(record.source), kind, record.id, at, data);
+    await this.#publish(subject, attemptSource(record), kind, record.id, at, data);
   }
 
   async #publish(

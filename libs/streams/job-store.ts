@@ -1,30 +1,51 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Instance } from "../contract/names.ts";
-import { DeadLetters } from "./dead-letters.ts";
+import type { Broker } from "./broker.ts";
+import { DeadLetters, type KeptLogs } from "./dead-letters.ts";
+import { JetStreamBroker } from "./jetstream-broker.ts";
+import { JobActions } from "./job-actions.ts";
 import { JobEvents } from "./job-events.ts";
+import { LogTails } from "./log-tails.ts";
 import { SourceMessages } from "./messages.ts";
 import { OncePublisher } from "./publish-once.ts";
 import { RecordStore } from "./records.ts";
+import { Retries } from "./retries.ts";
 import { Settler } from "./settle.ts";
 
-/** Everything durable that is known of jobs, over one connection. */
+/** Everything durable that is known of jobs. */
 export interface JobStore {
   readonly records: RecordStore;
   readonly events: JobEvents;
   readonly deadLetters: DeadLetters;
+  readonly retries: Retries;
   readonly messages: SourceMessages;
   readonly settler: Settler;
+  readonly actions: JobActions;
 }
 
 export async function openJobStore(options: {
   readonly connection: NatsConnection;
   readonly instance: Instance;
-}): Promise<JobStore> {
-  const { connection, instance } = options;
-  const once = await OncePublisher.open(connection);
-  const records = await RecordStore.open(connection);
-  const messages = await SourceMessages.open(connection);
-  const events = await JobEvents.open({ connection, instance, once });
-  const deadLetters = await DeadLetters.open({ connection, once });
-  return { records, events, deadLetters, messages, settler: new Settler({ records, events, deadLetters, messages }) };
+}): Promise<JobStore & { readonly logs: LogTails }> {
+  const logs = await LogTails.open(options.connection);
+  const broker = await JetStreamBroker.open(options.connection);
+  return { ...jobStore({ broker, instance: options.instance, logs, nowMs: Date.now }), logs };
+}
+
+export function jobStore(options: {
+  readonly broker: Broker;
+  readonly instance: Instance;
+  readonly logs: KeptLogs;
+  readonly nowMs: () => number;
+}): JobStore {
+  const { broker, instance, logs, nowMs } = options;
+  const once = new OncePublisher({ broker });
+  const records = new RecordStore({ broker });
+  const messages = new SourceMessages({ broker });
+  const events = new JobEvents({ broker, instance, once });
+  const deadLetters = new DeadLetters({ broker, once, logs });
+  const retries = new Retries({ broker, nowMs });
+  const settler = new Settler({ records, events, deadLetters, retries, messages });
+  const actions = new JobActions({ records, settler, nowMs });
+  return { records, events, deadLetters, retries, messages, settler, actions };
 }

@@ -2,7 +2,6 @@ import { type JetStreamManager, jetstreamManager, type StreamInfo } from "@nats-
 import type { NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../contract/errors.ts";
 import type { DispatchConfig } from "../contract/queue-config.ts";
-import { STREAM } from "../contract/streams.ts";
 import { isMissing } from "./errors.ts";
 import { type DesiredConsumer, type DesiredStream, desiredConsumers, desiredStreams, type TopologyOptions } from "./topology.ts";
 
@@ -46,12 +45,12 @@ export class Provisioner {
 }
 
 /** The client's `add` refuses a durable that exists with other values (a queue whose slots were changed), so it is updated. */
-async function ensureConsumer(manager: JetStreamManager, desired: DesiredConsumer): Promise<void> {
+async function ensureConsumer(manager: JetStreamManager, { stream, config }: DesiredConsumer): Promise<void> {
   try {
-    await manager.consumers.update(STREAM.jobs, desired.durable_name, desired);
+    await manager.consumers.update(stream, config.durable_name, config);
   } catch (error) {
     if (!isMissing(error)) throw error;
-    await manager.consumers.add(STREAM.jobs, desired);
+    await manager.consumers.add(stream, config);
   }
 }
 

@@ -1,7 +1,5 @@
-import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { SOURCE_HEADER } from "../contract/event.ts";
-import { isWrongLastSequence } from "./errors.ts";
+import type { Broker } from "./broker.ts";
 
 export interface Entry {
   readonly stream: string;
@@ -19,36 +17,22 @@ export interface Entry {
  * its subject: first none; when there is an entry of another source (a former life whose record expired), that entry's.
  */
 export class OncePublisher {
-  readonly #client: JetStreamClient;
-  readonly #manager: JetStreamManager;
+  readonly #broker: Broker;
 
-  private constructor(client: JetStreamClient, manager: JetStreamManager) {
-    this.#client = client;
-    this.#manager = manager;
-  }
-
-  static async open(connection: NatsConnection): Promise<OncePublisher> {
-    return new OncePublisher(jetstream(connection), await jetstreamManager(connection));
+  constructor(options: { readonly broker: Broker }) {
+    this.#broker = options.broker;
   }
 
   async publish(entry: Entry): Promise<"published" | "already"> {
-    const head = headers();
-    for (const [name, value] of Object.entries(entry.headers ?? {})) head.set(name, value);
-    head.set(SOURCE_HEADER, entry.source);
-    let expected = 0;
+    const { stream, subject, body } = entry;
+    const headers = { ...entry.headers, [SOURCE_HEADER]: entry.source };
+    let expectedLastSequence = 0;
     for (;;) {
-      try {
-        await this.#client.publish(entry.subject, entry.body, {
-          headers: head,
-          expect: { streamName: entry.stream, lastSubjectSequence: expected },
-        });
-        return "published";
-      } catch (error) {
-        if (!isWrongLastSequence(error)) throw error;
-      }
-      const there = await this.#manager.streams.getMessage(entry.stream, { last_by_subj: entry.subject });
-      if (there?.header?.get(SOURCE_HEADER) === entry.source) return "already";
-      expected = there?.seq ?? 0;
+      const outcome = await this.#broker.publish({ stream, subject, headers, body, expectedLastSequence });
+      if (outcome.kind === "stored") return "published";
+      const there = await this.#broker.last(stream, subject);
+      if (there?.headers[SOURCE_HEADER]?.[0] === entry.source) return "already";
+      expectedLastSequence = there?.seq ?? 0;
     }
   }
 }

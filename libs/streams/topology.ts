@@ -7,9 +7,9 @@ import {
   type StreamConfig,
 } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import type { DispatchConfig } from "../contract/queue-config.ts";
+import { type DispatchConfig, retrySlotsOf } from "../contract/queue-config.ts";
 import { BUCKET, bucketStream, bucketSubject, consumerName, STREAM } from "../contract/streams.ts";
-import { jobsFilter } from "../contract/subjects.ts";
+import { jobsFilter, retryFilter } from "../contract/subjects.ts";
 
 export interface TopologyOptions {
   readonly instance: string;
@@ -96,20 +96,28 @@ export function desiredStreams(options: TopologyOptions): DesiredStream[] {
   ];
 }
 
-export type DesiredConsumer = Partial<ConsumerConfig> & { readonly durable_name: string };
+export interface DesiredConsumer {
+  readonly stream: string;
+  readonly config: Partial<ConsumerConfig> & { readonly durable_name: string };
+}
 
 /**
- * One durable pull consumer per queue. `max_ack_pending` is the queue's slots, so the broker itself holds work back. No `backoff`: it would
- * replace `ack_wait` by its first step and override every delay of a NAK (nats-server consumer.go). `max_deliver` is off: attempts are counted
- * in the record, and a message that the broker gave up on would be invisible for ever.
+ * Two durable pull consumers per queue, on JOBS and on RETRY. `max_ack_pending` is the queue's slots (RETRY: its retrySlots), so the broker itself
+ * holds work back. No `backoff`: it would replace `ack_wait` by its first step and override every delay of a NAK (nats-server consumer.go).
+ * `max_deliver` is off: attempts are counted in the record, and a message that the broker gave up on would be invisible for ever.
  */
 export function desiredConsumers(config: DispatchConfig, options: Pick<TopologyOptions, "ackWaitMs">): DesiredConsumer[] {
-  return Object.entries(config.queues).map(([queue, { slots }]) => ({
-    durable_name: consumerName(queue),
-    filter_subject: jobsFilter(queue),
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: nanos(options.ackWaitMs),
-    max_deliver: -1,
-    max_ack_pending: slots,
-  }));
+  return Object.entries(config.queues).flatMap(([queue, { slots, ...rest }]) => {
+    const common = {
+      durable_name: consumerName(queue),
+      ack_policy: AckPolicy.Explicit,
+      ack_wait: nanos(options.ackWaitMs),
+      max_deliver: -1,
+    };
+    const retrySlots = retrySlotsOf({ slots, ...rest });
+    return [
+      { stream: STREAM.jobs, config: { ...common, filter_subject: jobsFilter(queue), max_ack_pending: slots } },
+      { stream: STREAM.retry, config: { ...common, filter_subject: retryFilter(queue), max_ack_pending: retrySlots } },
+    ];
+  });
 }

@@ -16,6 +16,8 @@ export function recordIn(state: JobState, rest: Partial<JobRecord> = {}): JobRec
     messageHash: "m1",
     source: SOURCE,
     attempt: 1,
+    life: 1,
+    memory: undefined,
     job: JOB,
     at: "2026-01-01T00:00:00Z",
   });

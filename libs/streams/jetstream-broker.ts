@@ -1,0 +1,191 @@
+import {
+  DeliverPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  type StoredMsg,
+} from "@nats-io/jetstream";
+import { headers, type MsgHdrs, type NatsConnection } from "@nats-io/transport-node";
+import { nanosOfTimestamp } from "../contract/source.ts";
+import { STREAM } from "../contract/streams.ts";
+import type { Broker, Publication, PublishOutcome, StoredMessage } from "./broker.ts";
+import { isMissing, isWrongLastSequence } from "./errors.ts";
+
+const ACK = "+ACK";
+const IN_PROGRESS = "+WPI";
+const ACK_ANSWER_MS = 5_000;
+/** D2: above this a direct multi-get may leave keys out without an error. */
+const MULTI_GET_SUBJECTS = 128;
+const MULTI_GET_MS = 10_000;
+const SILENCE_MS = 5_000;
+/** S6. */
+const CLOCK_READ_EVERY_MS = 60_000;
+
+/** The broker over one connection to a real nats-server. */
+export class JetStreamBroker implements Broker {
+  readonly #connection: NatsConnection;
+  readonly #client: JetStreamClient;
+  readonly #manager: JetStreamManager;
+  #clock = { readAtMs: Number.NEGATIVE_INFINITY, offsetMs: 0 };
+
+  private constructor(connection: NatsConnection, manager: JetStreamManager) {
+    this.#connection = connection;
+    this.#client = jetstream(connection);
+    this.#manager = manager;
+  }
+
+  static async open(connection: NatsConnection): Promise<JetStreamBroker> {
+    return new JetStreamBroker(connection, await jetstreamManager(connection));
+  }
+
+  async publish(publication: Publication): Promise<PublishOutcome> {
+    const head = headers();
+    for (const [name, value] of Object.entries(publication.headers)) head.set(name, value);
+    try {
+      const ack = await this.#client.publish(publication.subject, publication.body, {
+        headers: head,
+        expect: { streamName: publication.stream, lastSubjectSequence: publication.expectedLastSequence },
+      });
+      return { kind: "stored", seq: ack.seq };
+    } catch (error) {
+      if (isWrongLastSequence(error)) return { kind: "wrongLastSequence" };
+      throw error;
+    }
+  }
+
+  async last(stream: string, subject: string): Promise<StoredMessage | undefined> {
+    return this.#message(stream, { last_by_subj: subject });
+  }
+
+  async bySequence(stream: string, seq: number): Promise<StoredMessage | undefined> {
+    return this.#message(stream, { seq });
+  }
+
+  async #message(stream: string, query: { seq: number } | { last_by_subj: string }): Promise<StoredMessage | undefined> {
+    try {
+      const stored = await this.#manager.streams.getMessage(stream, query);
+      return stored === null ? undefined : storedMessage(stream, stored);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async lastOfMany(stream: string, subjects: readonly string[]): Promise<StoredMessage[]> {
+    const found: StoredMessage[] = [];
+    for (let start = 0; start < subjects.length; start += MULTI_GET_SUBJECTS) {
+      found.push(...(await this.#lastOfSome(stream, subjects.slice(start, start + MULTI_GET_SUBJECTS))));
+    }
+    return found;
+  }
+
+  async #lastOfSome(stream: string, subjects: readonly string[]): Promise<StoredMessage[]> {
+    const [only] = subjects;
+    if (only !== undefined && subjects.length === 1) {
+      const stored = await this.#manager.direct.getMessage(stream, { last_by_subj: only });
+      return stored === null ? [] : [storedMessage(stream, stored)];
+    }
+    const answers = await this.#directMultiGet(stream, subjects);
+    const found = answers.map((stored) => storedMessage(stream, stored));
+    // The answer was cut short by its size: what is missing is not known to be absent.
+    if ((answers.at(-1)?.pending ?? 0) === 0) return found;
+    const known = new Set(found.map(({ subject }) => subject));
+    const missing = subjects.filter((subject) => !known.has(subject));
+    return [...found, ...(await Promise.all(missing.map((subject) => this.#lastOfSome(stream, [subject])))).flat()];
+  }
+
+  async #directMultiGet(stream: string, subjects: readonly string[]): Promise<StoredMsg[]> {
+    const stored: StoredMsg[] = [];
+    const { promise: complete, resolve, reject } = Promise.withResolvers<void>();
+    const answers = await this.#manager.direct.getLastMessagesFor(stream, {
+      multi_last: [...subjects],
+      // Iterated over instead, the client (3.4.0) would leave one subscription behind for each read.
+      callback: (done, message) => {
+        if (done === null) stored.push(message);
+        else if (done.err === undefined) resolve();
+        else reject(done.err);
+      },
+    });
+    // The client waits only for the first message; a broker that dies in the middle of its answer must not hold the batch for ever.
+    const timer = setTimeout(() => answers.stop(new Error("the broker's answer stayed incomplete")), MULTI_GET_MS);
+    await complete.finally(() => clearTimeout(timer));
+    return stored;
+  }
+
+  async remove(stream: string, seq: number): Promise<void> {
+    try {
+      await this.#manager.streams.deleteMessage(stream, seq, false);
+    } catch (error) {
+      if ((await this.bySequence(stream, seq)) !== undefined) throw error;
+    }
+  }
+
+  async purge(stream: string, subject: string): Promise<void> {
+    await this.#manager.streams.purge(stream, { filter: subject });
+  }
+
+  async clockOffsetMs(): Promise<number> {
+    const askedAtMs = Date.now();
+    if (askedAtMs - this.#clock.readAtMs < CLOCK_READ_EVERY_MS) return this.#clock.offsetMs;
+    const { ts } = await this.#manager.streams.info(STREAM.retry);
+    const middleMs = (askedAtMs + Date.now()) / 2;
+    this.#clock = { readAtMs: askedAtMs, offsetMs: ts === undefined ? 0 : Math.round(Date.parse(ts) - middleMs) };
+    return this.#clock.offsetMs;
+  }
+
+  async acknowledge(replySubject: string): Promise<boolean> {
+    try {
+      await this.#connection.request(replySubject, ACK, { timeout: ACK_ANSWER_MS });
+      return true;
+    } catch {
+      // No responder (the consumer is gone) and no answer mean the same: not known to be acknowledged.
+      return false;
+    }
+  }
+
+  renew(replySubject: string): void {
+    this.#connection.publish(replySubject, IN_PROGRESS);
+  }
+
+  /** Cut short as well when the broker falls silent: what was there may have expired, and then nothing ever says that it was the last. */
+  async subjectsWith(stream: string, header: string, value: string, signal: AbortSignal): Promise<string[]> {
+    const info = await this.#manager.streams.info(stream);
+    if (info.state.messages === 0) return [];
+    const consumer = await this.#client.consumers.get(stream, {
+      deliver_policy: DeliverPolicy.LastPerSubject,
+      headers_only: true,
+    });
+    const messages = await consumer.consume({ max_messages: 500 });
+    const stop = (): void => messages.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    const silence = setTimeout(stop, SILENCE_MS);
+    const subjects: string[] = [];
+    for await (const message of messages) {
+      silence.refresh();
+      if (message.headers?.get(header) === value) subjects.push(message.subject);
+      if (message.info.pending === 0) break;
+    }
+    clearTimeout(silence);
+    signal.removeEventListener("abort", stop);
+    // The broker would keep it for five minutes, and a sweep comes every half.
+    await messages.close();
+    await consumer.delete();
+    return subjects;
+  }
+}
+
+export function headerValues(head: MsgHdrs | undefined): Record<string, string[]> {
+  return head === undefined ? {} : Object.fromEntries([...head].map(([name, values]) => [name, [...values]]));
+}
+
+function storedMessage(stream: string, stored: StoredMsg): StoredMessage {
+  return {
+    stream,
+    subject: stored.subject,
+    seq: stored.seq,
+    storedAt: nanosOfTimestamp(stored.timestamp),
+    headers: headerValues(stored.header),
+    data: stored.data,
+  };
+}

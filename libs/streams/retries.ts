@@ -1,0 +1,63 @@
+import type { KeptMessage } from "../contract/event.ts";
+import { attemptSource, SOURCE_HEADER } from "../contract/event.ts";
+import type { JobRecord } from "../contract/record.ts";
+import { retryHeaders } from "../contract/retry-message.ts";
+import { sameSource } from "../contract/source.ts";
+import { STREAM } from "../contract/streams.ts";
+import { retryAtSubject, retryRunSubject } from "../contract/subjects.ts";
+import type { Broker } from "./broker.ts";
+
+/** ADR-51: the broker publishes the message under the target when the time has come. The target must be in the same stream. */
+const SCHEDULE_HEADER = "Nats-Schedule";
+const TARGET_HEADER = "Nats-Schedule-Target";
+
+/** RETRY: attempts that are due or sleep until they are. A sleeping one holds no slot, no acknowledgement and no worker. */
+export class Retries {
+  readonly #broker: Broker;
+  readonly #nowMs: () => number;
+
+  constructor(options: { readonly broker: Broker; readonly nowMs: () => number }) {
+    this.#broker = options.broker;
+    this.#nowMs = options.nowMs;
+  }
+
+  /**
+   * S2: the retry that the record awaits, once: only if neither of its subjects holds a message (a leader's read sees unacknowledged ones).
+   * The one exception is the message that the record itself came from: a due retry that goes back to sleep (rule D8).
+   */
+  async publish(record: JobRecord, message: KeptMessage): Promise<void> {
+    const { next, source } = record;
+    if (next === undefined) return;
+    const runSubject = retryRunSubject(record.queue, record.hash, next.attempt);
+    const atSubject = retryAtSubject(record.hash, next.attempt);
+    const due = await this.#broker.last(STREAM.retry, runSubject);
+    if (due !== undefined && (source === undefined || !sameSource(due, source))) return;
+    if ((await this.#broker.last(STREAM.retry, atSubject)) !== undefined) return;
+    const offsetMs = await this.#broker.clockOffsetMs();
+    const notBeforeMs = Date.parse(next.notBefore) + offsetMs;
+    const isDue = notBeforeMs <= this.#nowMs() + offsetMs;
+    await this.#broker.publish({
+      stream: STREAM.retry,
+      subject: isDue ? runSubject : atSubject,
+      headers: {
+        ...retryHeaders(record, next, message),
+        [SOURCE_HEADER]: attemptSource(record),
+        ...(isDue ? {} : { [SCHEDULE_HEADER]: `@at ${new Date(notBeforeMs).toISOString()}`, [TARGET_HEADER]: runSubject }),
+      },
+      body: Buffer.from(message.bodyBase64, "base64"),
+      expectedLastSequence: 0,
+    });
+  }
+
+  /** Whether the attempt waits here, due or asleep. */
+  async holds(record: Pick<JobRecord, "queue" | "hash">, attempt: number): Promise<boolean> {
+    const subjects = [retryRunSubject(record.queue, record.hash, attempt), retryAtSubject(record.hash, attempt)];
+    const found = await Promise.all(subjects.map((subject) => this.#broker.last(STREAM.retry, subject)));
+    return found.some((message) => message !== undefined);
+  }
+
+  /** P1: a sleeping retry is taken back; a due one is acknowledged when it is pulled (rule D6). */
+  async cancel(hash: string, attempt: number): Promise<void> {
+    await this.#broker.purge(STREAM.retry, retryAtSubject(hash, attempt));
+  }
+}
