@@ -398,6 +398,7 @@ describe("templates", () => {
       { containers: [{ name: "a", env: [{ name: "A", value: 1 }] }] },
       "podSpec.containers[0].env[0].value",
     ],
+    ["tolerations as a map", { containers: [{ name: "a" }], tolerations: { key: "a" } }, "podSpec.tolerations"],
     ["an odd init container", { containers: [{ name: "a" }], initContainers: ["b"] }, "podSpec.initContainers[0]"],
   ])("a podSpec with %s is the template's fault, by path", (_what, podSpec, path) => {
     expect(() => fromTemplate({ podSpec })).toThrow(
@@ -429,7 +430,10 @@ describe("templates", () => {
 
   it("any podSpec becomes a Job or is refused by a typed error", () => {
     const odd = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constant([{ name: "a" }]), fc.constant([{ name: "a", env: [null] }]));
-    const shape = fc.record({ containers: odd, initContainers: odd, securityContext: fc.jsonValue() }, { requiredKeys: [] });
+    const shape = fc.record(
+      { containers: odd, initContainers: odd, tolerations: odd, securityContext: fc.jsonValue() },
+      { requiredKeys: [] },
+    );
     fc.assert(
       fc.property(shape, (podSpec) => {
         try {

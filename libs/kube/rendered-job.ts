@@ -66,10 +66,11 @@ const container = z.looseObject({
   args: orAbsent(z.array(z.string())),
   env: orAbsent(z.array(z.looseObject({ name: z.string(), value: orAbsent(z.string()) }))),
 });
-/** What rendering touches; the rest of a PodSpec is the API server's to check. */
+/** What rendering and the manifest touch; the rest of a PodSpec is the API server's to check. */
 const podSpecShape = z.looseObject({
   containers: z.array(container).min(1, "must hold at least one container"),
   initContainers: orAbsent(z.array(container)),
+  tolerations: orAbsent(z.array(z.looseObject({}))),
 });
 
 /** @throws MillraceError `TEMPLATE_INVALID` naming the path, when the template's podSpec cannot be filled */

@@ -1,0 +1,49 @@
+import { jetstreamManager } from "@nats-io/jetstream";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { MSG_ID_HEADER } from "../../libs/contract/message-identity.ts";
+import { jobHash } from "../../libs/contract/names.ts";
+import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
+import { prepare } from "./pub.ts";
+import type { Session } from "./session.ts";
+
+let server: NatsTestServer;
+let session: Session;
+
+beforeAll(async () => {
+  server = await NatsTestServer.start();
+  const connection = await server.connect();
+  session = {
+    connection,
+    instance: "millrace.test",
+    queues: ["default"],
+    [Symbol.asyncDispose]: () => connection.close(),
+  };
+});
+/** A stream of its own for each test: the broker drops a second message with one Nats-Msg-Id. */
+beforeEach(async () => {
+  const { streams } = await jetstreamManager(session.connection);
+  await streams.add({ name: "JOBS", subjects: ["jobs.>"] });
+  return async () => void (await streams.delete("JOBS"));
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const event = (data: object) => ({ specversion: "1.0", id: "17", source: "/orders", type: "t", data });
+
+it.each([
+  ["the message's own", { id: "own", template: "hello" }, "given", "own", undefined],
+  ["the one that was given", { template: "hello" }, "given", "given", "given"],
+  ["the event's", event({ template: "hello" }), undefined, "/orders 17", undefined],
+  ["the one that was given before the event's", event({ template: "hello" }), "given", "given", "given"],
+])("the id that is watched is the id that will run: %s", async (_what, body, given, id, header) => {
+  const published = prepare({
+    session,
+    subject: "jobs.default.hello",
+    body: new TextEncoder().encode(JSON.stringify(body)),
+    id: given,
+  });
+  expect(published).toMatchObject({ id, hash: jobHash("millrace.test", "default", id) });
+  await published.publish();
+  const manager = await jetstreamManager(session.connection);
+  const stored = await manager.streams.getMessage("JOBS", { last_by_subj: "jobs.default.hello" });
+  expect(stored?.header?.get(MSG_ID_HEADER) || undefined).toBe(header);
+});
