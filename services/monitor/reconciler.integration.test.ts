@@ -99,6 +99,7 @@ async function made(
       podSpec: { containers: [{ name: "main" }] },
       deadlineSeconds: 60,
       keepSeconds: rest.keepSeconds,
+      attempts: undefined,
       params: {},
     },
     queue,

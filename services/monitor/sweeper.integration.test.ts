@@ -101,6 +101,7 @@ describe("Sweeps", () => {
           podSpec: { containers: [{ name: "main" }] },
           deadlineSeconds: 60,
           keepSeconds: undefined,
+          attempts: undefined,
           params: {},
         },
         queue,
