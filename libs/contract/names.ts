@@ -21,6 +21,7 @@ export const ANNOTATION = {
   messageHash: "millrace.dev/message-hash",
   ack: "millrace.dev/ack",
   type: "millrace.dev/type",
+  life: "millrace.dev/life",
   keepSeconds: "millrace.dev/keep-seconds",
   /** How many attempts the message asked for, instead of the queue's. */
   attempts: "millrace.dev/attempts",

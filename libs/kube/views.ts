@@ -78,6 +78,7 @@ export function podView(pod: V1Pod): PodView {
     ],
     ...optional("node", pod.spec?.nodeName),
     ...optional("disruption", disruption?.reason),
+    ...optional("disruptedAt", time(disruption?.lastTransitionTime)),
     ...optional("deletedAt", deletedAt(pod)),
     ...(unschedulable === undefined
       ? {}
