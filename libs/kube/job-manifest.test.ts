@@ -76,6 +76,10 @@ describe("design §4.2: the Job of one attempt", () => {
             enableServiceLinks: false,
             automountServiceAccountToken: false,
             activeDeadlineSeconds: 3600,
+            tolerations: [
+              { key: "node.kubernetes.io/unreachable", operator: "Exists", effect: "NoExecute", tolerationSeconds: 0 },
+              { key: "node.kubernetes.io/not-ready", operator: "Exists", effect: "NoExecute", tolerationSeconds: 0 },
+            ],
             securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
             containers: [
               {
@@ -168,6 +172,72 @@ describe("design §4.2: the Job of one attempt", () => {
     const job = jobManifest({ ...identity, id: "$(SECRET)$" }, raw, queue);
     expect(job.spec?.template.spec?.containers[0]?.env).toContainEqual({ name: "MILLRACE_JOB_ID", value: "$$(SECRET)$$" });
     expect(job.metadata?.annotations?.["millrace.dev/id"]).toBe("$(SECRET)$");
+  });
+
+  it("J4: nodeLoss fast leaves a lost node at once, unless the template says otherwise", () => {
+    const own = { key: "node.kubernetes.io/unreachable", operator: "Exists", effect: "NoExecute", tolerationSeconds: 600 };
+    const gpu = { key: "gpu", operator: "Exists" };
+    const pod = podOf(fromTemplate({ podSpec: { containers: [{ name: "x" }], tolerations: [gpu, own] } }));
+    expect(pod.tolerations).toEqual([
+      gpu,
+      own,
+      { key: "node.kubernetes.io/not-ready", operator: "Exists", effect: "NoExecute", tolerationSeconds: 0 },
+    ]);
+  });
+
+  it("J4: nodeLoss safe leaves tolerations as they are", () => {
+    const safe = queueConfig.parse({ nodeLoss: "safe" });
+    expect(podOf(fromTemplate({ image: "i" }), safe)).not.toHaveProperty("tolerations");
+    const gpu = { key: "gpu", operator: "Exists" };
+    const rendered = fromTemplate({ podSpec: { containers: [{ name: "x" }], tolerations: [gpu] } });
+    expect(podOf(rendered, safe).tolerations).toEqual([gpu]);
+  });
+
+  describe("a retry's memory", () => {
+    const given = (resources: object) => ({
+      podSpec: {
+        containers: [
+          { name: "main", resources },
+          { name: "b", resources },
+        ],
+        initContainers: [{ name: "c", resources }],
+      },
+    });
+    const resourcesWith = (memory: Record<string, string>, resources: object) => {
+      const spec = jobManifest({ ...identity, memory }, fromTemplate(given(resources)), queue).spec?.template.spec;
+      return [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])].map((container) => container.resources);
+    };
+
+    it("is the limit of that container alone, init containers too", () => {
+      const old = { limits: { memory: "64Mi", cpu: "1" } };
+      expect(resourcesWith({ main: "96Mi", c: "128Mi" }, old)).toEqual([
+        { limits: { memory: "96Mi", cpu: "1" } },
+        old,
+        { limits: { memory: "128Mi", cpu: "1" } },
+      ]);
+    });
+
+    it.each([
+      [
+        "a request that equalled the limit follows it",
+        { limits: { memory: "1Gi" }, requests: { memory: "1024Mi" } },
+        { memory: "2Gi" },
+      ],
+      [
+        "a smaller request stays",
+        { limits: { memory: "1Gi" }, requests: { memory: "64Mi", cpu: "1" } },
+        { memory: "64Mi", cpu: "1" },
+      ],
+    ])("%s", (_what, old, requests) => {
+      expect(resourcesWith({ main: "2Gi" }, old)[0]).toEqual({ limits: { memory: "2Gi" }, requests });
+    });
+
+    it.each([
+      ["less than the template gives", { limits: { memory: "64Mi" } }],
+      ["a container without a limit", { limits: { cpu: "1" } }],
+    ])("changes nothing: %s", (_what, old) => {
+      expect(resourcesWith({ main: "32Mi" }, old)[0]).toEqual(old);
+    });
   });
 
   it("pull secrets come from the queue unless the template has its own", () => {

@@ -1,7 +1,8 @@
-import type { V1Container, V1EnvVar, V1Job } from "@kubernetes/client-node";
+import type { V1Container, V1EnvVar, V1Job, V1ResourceRequirements, V1Toleration } from "@kubernetes/client-node";
 import { ANNOTATION, isLabelValue, jobName, LABEL, MANAGED_BY } from "../contract/names.ts";
 import type { QueueConfig } from "../contract/queue-config.ts";
 import { literal } from "../contract/template.ts";
+import { parseQuantity } from "../contract/units.ts";
 import type { RenderedJob } from "./rendered-job.ts";
 
 /** Which attempt of which message a Job is. */
@@ -16,6 +17,8 @@ export interface AttemptIdentity {
   /** The reply subject of the delivery: with it any connection can renew the lease or acknowledge (rule L1). */
   readonly ack: string;
   readonly traceparent: string | undefined;
+  /** By container: what a retry gets after one that ran out of memory, when its template gives less. */
+  readonly memory?: Readonly<Record<string, string>>;
 }
 
 /** The user of a pod that says nothing: not root, and not the id of any user of a usual image. */
@@ -27,6 +30,19 @@ const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 export function validTraceparent(text: string): string | undefined {
   return TRACEPARENT.test(text) ? text : undefined;
 }
+
+/**
+ * J4: without these, the `DefaultTolerationSeconds` admission would let the pod stay on a lost node for five minutes; a toleration of zero
+ * seconds has the taint manager mark it at once.
+ */
+const LEAVES_LOST_NODES: readonly V1Toleration[] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"].map(
+  (key) => ({
+    key,
+    operator: "Exists",
+    effect: "NoExecute",
+    tolerationSeconds: 0,
+  }),
+);
 
 /**
  * One Job for one attempt (design §4.2): `backoffLimit: 0` and `restartPolicy: Never`, so that Kubernetes never starts a second attempt on
@@ -75,6 +91,7 @@ function podSpec(identity: AttemptIdentity, rendered: RenderedJob, queue: QueueC
   const container = (spec: V1Container): V1Container => ({
     imagePullPolicy: "IfNotPresent",
     ...spec,
+    ...withMemory(spec.resources, identity.memory?.[spec.name]),
     env: [...(spec.env ?? []).filter(({ name }) => !env.some((ours) => ours.name === name)), ...env],
     ...(restricted
       ? { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, ...spec.securityContext } }
@@ -84,6 +101,7 @@ function podSpec(identity: AttemptIdentity, rendered: RenderedJob, queue: QueueC
     enableServiceLinks: false,
     automountServiceAccountToken: false,
     ...given,
+    ...withTolerations(given.tolerations ?? [], queue.nodeLoss),
     restartPolicy: "Never",
     // The Job's deadline dies with the Job object; `kubectl delete --cascade=orphan` leaves the pod to this one (rule J6).
     activeDeadlineSeconds: rendered.deadlineSeconds,
@@ -98,6 +116,32 @@ function podSpec(identity: AttemptIdentity, rendered: RenderedJob, queue: QueueC
     containers: given.containers.map(container),
     ...(given.initContainers === undefined ? {} : { initContainers: given.initContainers.map(container) }),
   };
+}
+
+/** What the template itself says of a lost node stays. */
+function withTolerations(given: readonly V1Toleration[], nodeLoss: QueueConfig["nodeLoss"]): { tolerations?: V1Toleration[] } {
+  if (nodeLoss === "safe") return {};
+  return { tolerations: [...given, ...LEAVES_LOST_NODES.filter(({ key }) => !given.some((each) => each.key === key))] };
+}
+
+/** Never less than the template gives, which may have been raised meanwhile; a container without a limit has all there is. */
+function withMemory(
+  resources: V1ResourceRequirements | undefined,
+  memory: string | undefined,
+): { resources?: V1ResourceRequirements } {
+  const limit = resources?.limits?.["memory"];
+  if (limit === undefined || memory === undefined || bytes(memory) <= bytes(limit)) return {};
+  const request = resources?.requests?.["memory"];
+  // A request that is not given follows the limit on its own: the API server defaults it to that.
+  const requests =
+    request !== undefined && bytes(request) === bytes(limit) ? { ...resources?.requests, memory } : resources?.requests;
+  return {
+    resources: { ...resources, limits: { ...resources?.limits, memory }, ...(requests === undefined ? {} : { requests }) },
+  };
+}
+
+function bytes(quantity: string): number {
+  return parseQuantity(String(quantity)) ?? 0;
 }
 
 /** Every value is from outside or could be: `literal` keeps the kubelet from expanding it. */
