@@ -51,19 +51,22 @@ function problems(checks: readonly Check[]): string[] {
 export class Heartbeat implements Check {
   readonly name: string;
   readonly #stallAfterMs: number;
-  #beatAtMs = performance.now();
+  readonly #nowMs: () => number;
+  #beatAtMs: number;
 
-  constructor(name: string, stallAfterMs: number) {
+  constructor(name: string, stallAfterMs: number, nowMs: () => number = () => performance.now()) {
     this.name = name;
     this.#stallAfterMs = stallAfterMs;
+    this.#nowMs = nowMs;
+    this.#beatAtMs = nowMs();
   }
 
   beat(): void {
-    this.#beatAtMs = performance.now();
+    this.#beatAtMs = this.#nowMs();
   }
 
   problem(): string | undefined {
-    const silentMs = performance.now() - this.#beatAtMs;
+    const silentMs = this.#nowMs() - this.#beatAtMs;
     return silentMs > this.#stallAfterMs ? `no progress for ${Math.round(silentMs / 1000)} s` : undefined;
   }
 }
