@@ -1,44 +1,43 @@
-import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { BUCKET, bucketStream, bucketSubject } from "../contract/streams.ts";
-import { isWrongLastSequence } from "./errors.ts";
+import type { Broker } from "./broker.ts";
+import { JetStreamBroker } from "./jetstream-broker.ts";
+
+const STREAM = bucketStream(BUCKET.logs);
 
 /** The ends of the logs of attempts that did not succeed: KV bucket `millrace_logs`, key `<hash>.<attempt>`. */
 export class LogTails {
-  readonly #client: JetStreamClient;
-  readonly #manager: JetStreamManager;
+  readonly #broker: Pick<Broker, "publish" | "last">;
 
-  private constructor(client: JetStreamClient, manager: JetStreamManager) {
-    this.#client = client;
-    this.#manager = manager;
+  constructor(options: { readonly broker: Pick<Broker, "publish" | "last"> }) {
+    this.#broker = options.broker;
   }
 
   static async open(connection: NatsConnection): Promise<LogTails> {
-    return new LogTails(jetstream(connection), await jetstreamManager(connection));
+    return new LogTails({ broker: await JetStreamBroker.open(connection) });
   }
 
-  /** May be repeated: the same text is written once, another one replaces it, as a tail that was read later does. */
+  /**
+   * May be repeated: the same text is written once, another one replaces it, as a tail that was read later does. Of two monitors that keep
+   * the tail of one attempt at the same moment the first one's stays.
+   */
   async put(hash: string, attempt: number, text: string): Promise<void> {
-    const stored = await this.#read(hash, attempt);
-    if (stored?.string() === text) return;
-    try {
-      await this.#client.publish(subjectOf(hash, attempt), text, { expect: { lastSubjectSequence: stored?.seq ?? 0 } });
-    } catch (error) {
-      // Another monitor kept the tail of this attempt at the same time; one is enough.
-      if (!isWrongLastSequence(error)) throw error;
-    }
+    const subject = subjectOf(hash, attempt);
+    const stored = await this.#broker.last(STREAM, subject);
+    if (stored !== undefined && textOf(stored.data) === text) return;
+    await this.#broker.publish({ stream: STREAM, subject, headers: {}, body: text, expectedLastSequence: stored?.seq ?? 0 });
   }
 
   async get(hash: string, attempt: number): Promise<string | undefined> {
-    return (await this.#read(hash, attempt))?.string();
-  }
-
-  async #read(hash: string, attempt: number): Promise<StoredMsg | undefined> {
-    const stored = await this.#manager.streams.getMessage(bucketStream(BUCKET.logs), { last_by_subj: subjectOf(hash, attempt) });
-    return stored ?? undefined;
+    const stored = await this.#broker.last(STREAM, subjectOf(hash, attempt));
+    return stored === undefined ? undefined : textOf(stored.data);
   }
 }
 
 function subjectOf(hash: string, attempt: number): string {
   return bucketSubject(BUCKET.logs, `${hash}.${attempt}`);
+}
+
+function textOf(data: Uint8Array): string {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(data);
 }
