@@ -30,8 +30,8 @@ export interface JobFacts {
   readonly running: readonly { readonly id: string; readonly since: string }[];
   /** The last thing that happened to it is that the cluster said no (rule D8). */
   readonly blocked: { readonly at: string; readonly reason: string } | undefined;
-  /** The recorded Job, looked at afresh; undefined when it is not in the cluster, or there is none. */
-  readonly job: { readonly suspended: boolean; readonly stop?: string } | undefined;
+  /** The recorded Job, looked at afresh; undefined when it is not in the cluster, or there is none; unknown when the API server did not answer. */
+  readonly job: { readonly suspended: boolean; readonly stop?: string } | "unknown" | undefined;
   readonly pods: readonly PodView[];
 }
 
@@ -122,6 +122,9 @@ function starting(facts: JobFacts, record: JobRecord): Explanation[] {
   const describe = `kubectl -n ${namespace} describe job ${name}`;
   if (job === undefined) {
     return [{ why: `its Job ${namespace}/${name} is not in the cluster; it is being judged`, todo: "look again in a minute" }];
+  }
+  if (job === "unknown") {
+    return [{ why: "the API server does not answer the monitor, so it is not known how far its pod is", todo: describe }];
   }
   if (job.stop !== undefined)
     return [{ why: `the attempt is being stopped (${job.stop})`, todo: "wait until its pod has ended" }];

@@ -88,7 +88,8 @@ export const queueRow = z.object({
   running: z.number(),
   slots: z.number(),
   retrySlots: z.number(),
-  retrying: z.number(),
+  /** Retries and delayed starts that wait for their time; absent when there were too many to be counted in time. */
+  sleeping: z.number().optional(),
   /** Entries in the DLQ, rejected messages included. */
   dead: z.number(),
   paused: pause.optional(),
