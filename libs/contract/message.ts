@@ -15,6 +15,9 @@ export const REJECT_CODES = [
   "PARAMS_INVALID",
   "POLICY_DENIED",
   "API_REJECTED",
+  "API_REFUSED",
+  "RETRY_INVALID",
+  "INTERNAL",
   "UNKNOWN_QUEUE",
 ] as const;
 export type RejectCode = (typeof REJECT_CODES)[number];

@@ -13,7 +13,6 @@ export interface AttemptOf {
   readonly source: MessageSource;
   readonly attempt: number;
   readonly life: number;
-  readonly memory: MemoryLimits | undefined;
 }
 
 /** A Job of ours was seen for the first time (rules F1, F5). */
@@ -37,6 +36,7 @@ export interface AttemptEnded {
 export interface Delayed extends AttemptOf {
   readonly kind: "delayed";
   readonly notBefore: string;
+  readonly memory: MemoryLimits | undefined;
   readonly why: string;
   /** How often this message was refused while others were accepted. */
   readonly refused: number;
@@ -82,6 +82,7 @@ export interface StartedAgain {
 /** D4, J5: a RETRY message is ahead of the record, which was restored from older data; the record follows. */
 export interface Followed extends AttemptOf {
   readonly kind: "followed";
+  readonly memory: MemoryLimits | undefined;
   readonly at: string;
 }
 

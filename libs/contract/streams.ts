@@ -2,6 +2,9 @@
 export const STREAM = { jobs: "JOBS", retry: "RETRY", events: "EVENTS", deadLetters: "DLQ" } as const;
 export const BUCKET = { records: "millrace_jobs", logs: "millrace_logs" } as const;
 
+/** Hints between services over core NATS: nothing depends on one arriving. */
+export const SIGNAL = { namespaceFull: "millrace.signal.namespace-full" } as const;
+
 /** The durable pull consumer of a queue, on JOBS and on RETRY: named like the queue, so that people can read it. */
 export function consumerName(queue: string): string {
   return `queue-${queue}`;

@@ -80,12 +80,12 @@ function firstSight(record: JobRecord | undefined, event: FirstSight): Transitio
       `attempt ${event.attempt} of Job ${event.job.uid} is not what the record awaits (${record.state}, attempt ${record.attempt})`,
     );
   }
-  const { next: _next, reason: _reason, ...known } = lifeOf(record, event);
+  const { next, reason: _reason, ...known } = lifeOf(record, event);
   const attempt: AttemptRecord = {
     n: event.attempt,
     uid: event.job.uid,
     source: sourceKey(event.source),
-    ...memoryOf(event.memory),
+    ...memoryOf(next?.attempt === event.attempt ? next.memory : undefined),
   };
   return moved({
     ...known,

@@ -13,6 +13,7 @@ export interface AttemptIdentity {
   readonly id: string;
   readonly hash: string;
   readonly attempt: number;
+  readonly life: number;
   readonly messageHash: string;
   /** The reply subject of the delivery: with it any connection can renew the lease or acknowledge (rule L1). */
   readonly ack: string;
@@ -71,6 +72,7 @@ export function jobManifest(identity: AttemptIdentity, rendered: RenderedJob, qu
         [ANNOTATION.type]: identity.type,
         [ANNOTATION.messageHash]: identity.messageHash,
         [ANNOTATION.ack]: identity.ack,
+        [ANNOTATION.life]: String(identity.life),
         ...(rendered.keepSeconds === undefined ? {} : { [ANNOTATION.keepSeconds]: String(rendered.keepSeconds) }),
         ...(rendered.attempts === undefined ? {} : { [ANNOTATION.attempts]: String(rendered.attempts) }),
         ...(identity.traceparent === undefined ? {} : { [ANNOTATION.traceparent]: identity.traceparent }),

@@ -38,6 +38,8 @@ export interface Broker {
   remove(stream: string, seq: number): Promise<void>;
   /** Removes every message of a subject; a schedule goes with its message. */
   purge(stream: string, subject: string): Promise<void>;
+  /** How full a stream is, between 0 and 1 of its `max_bytes`. */
+  fillOf(stream: string): Promise<number>;
   /** How far the server's clock is ahead of ours: schedules go by the server's (rule S6). */
   clockOffsetMs(): Promise<number>;
   /** Acknowledges and waits for the server's word; false when none came (the consumer is gone, or was made anew). */

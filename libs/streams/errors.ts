@@ -1,4 +1,5 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
+import { JetStreamApiError, JetStreamError } from "@nats-io/jetstream";
+import { errors } from "@nats-io/transport-node";
 import { WRONG_LAST_SEQUENCE } from "../contract/streams.ts";
 
 /** Somebody else wrote this subject first. */
@@ -10,3 +11,20 @@ export function isWrongLastSequence(error: unknown): boolean {
 export function isMissing(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.status === 404;
 }
+
+/** The broker or the way to it is in trouble: the same call may succeed later. */
+export function isBrokerTrouble(error: unknown): boolean {
+  return (
+    error instanceof JetStreamApiError || error instanceof JetStreamError || BROKER_ERRORS.some((kind) => error instanceof kind)
+  );
+}
+
+const BROKER_ERRORS = [
+  errors.ClosedConnectionError,
+  errors.ConnectionError,
+  errors.DrainingConnectionError,
+  errors.NoRespondersError,
+  errors.PermissionViolationError,
+  errors.RequestError,
+  errors.TimeoutError,
+];

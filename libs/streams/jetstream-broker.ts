@@ -125,6 +125,11 @@ export class JetStreamBroker implements Broker {
     await this.#manager.streams.purge(stream, { filter: subject });
   }
 
+  async fillOf(stream: string): Promise<number> {
+    const { state, config } = await this.#manager.streams.info(stream);
+    return config.max_bytes > 0 ? state.bytes / config.max_bytes : 0;
+  }
+
   async clockOffsetMs(): Promise<number> {
     const askedAtMs = Date.now();
     if (askedAtMs - this.#clock.readAtMs < CLOCK_READ_EVERY_MS) return this.#clock.offsetMs;

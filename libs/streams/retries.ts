@@ -11,10 +11,15 @@ import type { Broker } from "./broker.ts";
 const SCHEDULE_HEADER = "Nats-Schedule";
 const TARGET_HEADER = "Nats-Schedule-Target";
 
+/** Retries of jobs that ran are never kept out; what only waits for the cluster may fill RETRY up to here, for it discards what is old. */
+const ROOM_FOR_WAITING = 0.25;
+const FILL_READ_EVERY_MS = 5_000;
+
 /** RETRY: attempts that are due or sleep until they are. A sleeping one holds no slot, no acknowledgement and no worker. */
 export class Retries {
   readonly #broker: Broker;
   readonly #nowMs: () => number;
+  #fill = { readAtMs: Number.NEGATIVE_INFINITY, share: 0 };
 
   constructor(options: { readonly broker: Broker; readonly nowMs: () => number }) {
     this.#broker = options.broker;
@@ -47,6 +52,15 @@ export class Retries {
       body: Buffer.from(message.bodyBase64, "base64"),
       expectedLastSequence: 0,
     });
+  }
+
+  /** Whether messages that could stay in JOBS may be moved here. */
+  async hasRoom(): Promise<boolean> {
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#fill.readAtMs > FILL_READ_EVERY_MS) {
+      this.#fill = { readAtMs: nowMs, share: await this.#broker.fillOf(STREAM.retry) };
+    }
+    return this.#fill.share < ROOM_FOR_WAITING;
   }
 
   /** Whether the attempt waits here, due or asleep. */

@@ -1,23 +1,55 @@
-import type { OpenedMessage } from "../../libs/contract/message.ts";
-import { type JobMessage, type Outcome, parseMessage, rejected } from "../../libs/contract/message.ts";
+import { type JobMessage, type OpenedMessage, type Outcome, parseMessage, rejected } from "../../libs/contract/message.ts";
 import { authorise } from "../../libs/contract/policy.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
 import type { LiveConfig } from "../../libs/kube/dispatch-config-source.ts";
 import { type RenderedJob, renderRaw, renderTemplate } from "../../libs/kube/rendered-job.ts";
 
+/** What a message may run, and when. */
+export interface Admitted {
+  readonly job: RenderedJob;
+  readonly runAtMs: number | undefined;
+}
+
 /** Decides whether a message may run and what it runs. Called only when rule D1–D6 say that a Job is to be made. */
 export class Admission {
   readonly #config: () => LiveConfig;
   readonly #jobsNamespace: string;
+  readonly #historyMs: number;
+  readonly #nowMs: () => number;
 
-  constructor(options: { readonly config: () => LiveConfig; readonly jobsNamespace: string }) {
+  constructor(options: {
+    readonly config: () => LiveConfig;
+    readonly jobsNamespace: string;
+    /** How long records are kept: a job that sleeps longer would be forgotten. */
+    readonly historyMs: number;
+    readonly nowMs: () => number;
+  }) {
     this.#config = options.config;
     this.#jobsNamespace = options.jobsNamespace;
+    this.#historyMs = options.historyMs;
+    this.#nowMs = options.nowMs;
   }
 
-  admit(opened: OpenedMessage, queue: QueueConfig): Outcome<RenderedJob> {
+  /** As it is configured at this moment; undefined when it was removed. */
+  queue(name: string): QueueConfig | undefined {
+    const { queues } = this.#config();
+    return Object.hasOwn(queues, name) ? queues[name] : undefined;
+  }
+
+  admit(opened: OpenedMessage, queue: QueueConfig): Outcome<Admitted> {
     const parsed = parseMessage(opened);
-    return parsed.kind === "rejected" ? parsed : this.#render(parsed.value, queue);
+    if (parsed.kind === "rejected") return parsed;
+    const message = parsed.value;
+    const runAtMs = message.shape === "template" && message.runAt !== undefined ? Date.parse(message.runAt) : undefined;
+    if (runAtMs !== undefined && runAtMs - this.#nowMs() > this.#historyMs) {
+      return rejected(
+        "JOB_SPEC_INVALID",
+        "runAt",
+        `is further away than this installation's history of ${this.#historyMs / 1000} s`,
+      );
+    }
+    const job = this.#render(message, queue);
+    return job.kind === "rejected" ? job : { kind: "ok", value: { job: job.value, runAtMs } };
   }
 
   #render(message: JobMessage, queue: QueueConfig): Outcome<RenderedJob> {

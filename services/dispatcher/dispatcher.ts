@@ -1,33 +1,30 @@
-import type { JsMsg } from "@nats-io/jetstream";
 import { dispatchRule } from "../../libs/contract/dispatch-rule.ts";
 import { assertNever, errorText } from "../../libs/contract/errors.ts";
-import { type Rejection, rejected } from "../../libs/contract/message.ts";
+import { rejected } from "../../libs/contract/message.ts";
 import { ANNOTATION, type Instance, LABEL } from "../../libs/contract/names.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
-import { isTerminal, type JobRecord, type JobReference } from "../../libs/contract/record.ts";
-import { parseAckSubject, sameSource } from "../../libs/contract/source.ts";
-import { parseJobSubject } from "../../libs/contract/subjects.ts";
-import { isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
-import { jobManifest, validTraceparent } from "../../libs/kube/job-manifest.ts";
+import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
+import { parseAckSubject, sameSource, sourceKey } from "../../libs/contract/source.ts";
+import { isKubeApiError } from "../../libs/kube/errors.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
+import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
-import type { DeadLetters } from "../../libs/streams/dead-letters.ts";
+import { isBrokerTrouble } from "../../libs/streams/errors.ts";
 import type { JobEvents } from "../../libs/streams/job-events.ts";
-import { headerValues, replySubject } from "../../libs/streams/messages.ts";
 import type { RecordStore, StoredRecord } from "../../libs/streams/records.ts";
 import type { Settler } from "../../libs/streams/settle.ts";
-import type { Admission } from "./admission.ts";
-import { type Delivery, openDelivery, sourceOf } from "./delivery.ts";
+import { type Delivery, openDelivery, type PulledMessage } from "./delivery.ts";
+import { Posting, type PostingOptions } from "./posting.ts";
+import type { Rejections } from "./rejections.ts";
 
-export interface DispatcherOptions {
+export interface DispatcherOptions extends PostingOptions {
   readonly instance: Instance;
-  readonly admission: Admission;
-  readonly jobs: JobsApi;
-  readonly records: RecordStore;
-  readonly events: JobEvents;
-  readonly deadLetters: DeadLetters;
-  readonly settler: Settler;
+  readonly jobs: Pick<JobsApi, "create" | "get">;
+  readonly records: Pick<RecordStore, "get" | "getMany">;
+  readonly events: Pick<JobEvents, "duplicate" | "blocked">;
+  readonly settler: Pick<Settler, "settle" | "repeatEffects">;
+  readonly rejections: Rejections;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -36,69 +33,132 @@ export interface DispatcherOptions {
 const HOLD_MS = 5_000;
 /** D2: an older read is not trusted before a POST. */
 const RECORD_FRESH_MS = 5_000;
-
-/** Text in quotes may be the producer's; reasons never carry payload. */
-const QUOTED = /"(?:[^"\\]|\\.)*"/g;
+/** D9: a message on which the handling failed so often, or which came so often and still has nothing, is at fault itself. */
+const FAILURES_AT_MOST = 5;
+const DELIVERIES_AT_MOST = 20;
 
 /**
- * Decides each delivery by rules D1–D7 and D11. Stateless: everything it knows it reads, so any number of dispatchers may work on one queue
- * and each may die at any point. Every path ends in exactly one of: a Job that holds the message, an acknowledgement after the effects that justify
- * it, or a hold.
+ * Decides each delivery by rules D1–D11. Stateless but for what it holds: everything it knows it reads, so any number of dispatchers may work on
+ * one queue and each may die at any point. Every path ends in exactly one of: a Job that holds the message, an acknowledgement after the effects
+ * that justify it, or a hold.
  */
-export class Dispatcher {
+export class Dispatcher implements Service {
+  readonly name = "dispatcher";
   readonly #options: DispatcherOptions;
+  readonly #posting: Posting;
+  readonly #failures = new Map<string, number>();
+  readonly #again = new Set<Promise<void>>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#posting = new Posting(options, (delivery) => this.#decideAgain(delivery));
+  }
+
+  start(): Promise<void> {
+    this.#posting.start();
+    return Promise.resolve();
+  }
+
+  /** Hands back what is held and waits for what is under way. The pull loops have ended. */
+  async stop(): Promise<void> {
+    this.#posting.stop();
+    await Promise.all(this.#again);
+  }
+
+  /** What is blocked, for people: it is nothing that makes this process unfit. */
+  blocked(): ReturnType<Posting["blocked"]> {
+    return this.#posting.blocked();
   }
 
   /** One batch of one queue. Never throws: a message whose handling fails is delivered again. */
-  async dispatch(messages: readonly JsMsg[], queue: string, config: QueueConfig): Promise<void> {
-    const opened = messages.map((message) => ({ message, outcome: openDelivery(message, this.#options.instance, queue) }));
+  async dispatch(messages: readonly PulledMessage[], queue: string, config: QueueConfig): Promise<void> {
+    const { instance, records, rejections, log } = this.#options;
     const deliveries: Delivery[] = [];
-    const rejections: Promise<void>[] = [];
-    for (const { message, outcome } of opened) {
+    const handled: Promise<void>[] = [];
+    for (const message of messages) {
+      const outcome = openDelivery(message, instance, queue);
       if (outcome.kind === "ok") deliveries.push(outcome.value);
-      else rejections.push(this.#guarded(message, () => this.#reject(message, queue, undefined, outcome.rejection)));
+      else handled.push(this.#guarded(message, () => rejections.reject(message, queue, undefined, outcome.rejection)));
     }
-    let records: Map<string, StoredRecord>;
+    let read: Map<string, StoredRecord>;
     const readAtMs = performance.now();
     try {
-      records = await this.#options.records.getMany(deliveries.map(({ hash }) => hash));
+      read = await records.getMany(deliveries.map(({ hash }) => hash));
     } catch (error) {
-      this.#options.log.warn("dispatch.records-unread", { queue, problem: errorText(error) });
+      log.warn("dispatch.records-unread", { queue, problem: errorText(error) });
       for (const { message } of deliveries) message.nak(HOLD_MS);
-      await Promise.all(rejections);
+      await Promise.all(handled);
       return;
     }
-    const handled = deliveries.map((delivery) =>
-      this.#guarded(delivery.message, () => this.#decide(delivery, config, records.get(delivery.hash)?.record, readAtMs)),
-    );
-    await Promise.all([...rejections, ...handled]);
+    for (const delivery of deliveries) {
+      const known = read.get(delivery.hash)?.record;
+      handled.push(this.#guarded(delivery.message, () => this.#decide(delivery, config, known, readAtMs), delivery));
+    }
+    await Promise.all(handled);
   }
 
-  async #guarded(message: JsMsg, work: () => Promise<void>): Promise<void> {
+  /** A held message whose turn has come, or whose block has ended. */
+  #decideAgain(delivery: Delivery): void {
+    const config = this.#options.admission.queue(delivery.queue);
+    const decide = async (): Promise<void> => {
+      if (config !== undefined) return this.#decideFreshly(delivery, config);
+      this.#posting.drop(delivery);
+      delivery.message.nak(HOLD_MS);
+    };
+    const work = this.#guarded(delivery.message, decide, delivery).finally(() => this.#again.delete(work));
+    this.#again.add(work);
+  }
+
+  async #guarded(message: PulledMessage, work: () => Promise<void>, delivery?: Delivery): Promise<void> {
+    const key = sourceKey(message.source);
     try {
       await work();
+      this.#failures.delete(key);
     } catch (error) {
-      this.#options.log.error("dispatch.failed", { source: sourceOf(message), error });
+      if (delivery !== undefined) this.#posting.drop(delivery);
+      this.#options.log.error("dispatch.failed", { source: message.source, error });
+      await this.#failed(message, key, error, delivery);
+    }
+  }
+
+  /** D9: neither the broker nor the API server was in trouble, so it is the message that this code cannot handle. */
+  async #failed(message: PulledMessage, key: string, error: unknown, delivery: Delivery | undefined): Promise<void> {
+    const failures = isKubeApiError(error) || isBrokerTrouble(error) ? 0 : (this.#failures.get(key) ?? 0) + 1;
+    if (failures > 0) this.#failures.set(key, failures);
+    if (failures < FAILURES_AT_MOST) return message.nak(HOLD_MS);
+    this.#failures.delete(key);
+    try {
+      const record = delivery === undefined ? undefined : (await this.#options.records.get(delivery.hash))?.record;
+      const reason = `its handling failed ${failures} times: ${errorText(error).slice(0, 200)}`;
+      await this.#refuseInternal(message, delivery, record, reason);
+    } catch (cause) {
+      this.#options.log.error("dispatch.not-rejected", { source: message.source, error: cause });
       message.nak(HOLD_MS);
     }
   }
 
   async #decide(delivery: Delivery, config: QueueConfig, read: JobRecord | undefined, readAtMs: number): Promise<void> {
-    const facts = { messageHash: delivery.messageHash, attempt: 1, life: 1 };
     const stale = performance.now() - readAtMs > RECORD_FRESH_MS;
     // D2: a direct read may be stale, so only "there is no record" is acted on without asking the leader.
-    const record = read === undefined && !stale ? undefined : (await this.#options.records.get(delivery.hash))?.record;
-    const decision = dispatchRule(facts, record);
+    if (read !== undefined || stale || delivery.isRetry) return this.#decideFreshly(delivery, config);
+    return this.#decideBy(delivery, config, undefined);
+  }
+
+  async #decideFreshly(delivery: Delivery, config: QueueConfig): Promise<void> {
+    return this.#decideBy(delivery, config, (await this.#options.records.get(delivery.hash))?.record);
+  }
+
+  async #decideBy(delivery: Delivery, config: QueueConfig, record: JobRecord | undefined): Promise<void> {
+    const decision = dispatchRule(delivery, record);
+    if (decision.rule !== "D4") this.#posting.drop(delivery);
     switch (decision.rule) {
       case "D3":
         return this.#conflict(delivery);
       case "D4":
-        return this.#post(delivery, config, decision.attempt);
+        if (decision.follow) return this.#follow(delivery, config);
+        return this.#post(delivery, config, record);
       case "D5":
-        return this.#inspect(delivery, decision.job);
+        return this.#inspect(delivery, decision.job, record);
       case "D6":
         return record === undefined ? this.#hold(delivery, "its record vanished") : this.#repeat(delivery, record);
       default:
@@ -106,113 +166,91 @@ export class Dispatcher {
     }
   }
 
-  async #post(delivery: Delivery, config: QueueConfig, attempt: number): Promise<void> {
-    const { instance, admission, jobs, metrics, log } = this.#options;
-    const admitted = admission.admit(delivery.opened, config);
-    if (admitted.kind === "rejected") return this.#reject(delivery.message, delivery.queue, delivery.id, admitted.rejection);
-    const manifest = jobManifest(
-      {
-        instance,
-        queue: delivery.queue,
-        type: delivery.type,
-        id: delivery.id,
-        hash: delivery.hash,
-        attempt,
-        messageHash: delivery.messageHash,
-        ack: replySubject(delivery.message),
-        traceparent: validTraceparent(delivery.opened.traceparent ?? ""),
-      },
-      admitted.value,
-      config,
-    );
-    const { namespace } = admitted.value;
-    const name = manifest.metadata?.name ?? "";
-    try {
-      const job = await jobs.create(namespace, manifest);
-      metrics.jobsCreated.inc({ queue: delivery.queue });
-      log.info("job.created", { id: delivery.id, queue: delivery.queue, attempt, namespace, job: name, uid: job.metadata?.uid });
-    } catch (error) {
-      if (!isKubeApiError(error)) throw error;
-      if (error.isAlreadyExists()) return this.#inspect(delivery, { namespace, name, uid: "" });
-      if (error.isInvalid()) return this.#reject(delivery.message, delivery.queue, delivery.id, apiRejection(error));
-      return this.#hold(delivery, error.message.replace(QUOTED, '"…"'));
-    }
+  /** D4: the record was restored from older data than the message; it follows, then it is decided again. */
+  async #follow(delivery: Delivery, config: QueueConfig): Promise<void> {
+    const { id, hash, queue, type, messageHash, source, attempt, life, memory } = delivery;
+    const at = new Date(this.#options.nowMs()).toISOString();
+    const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };
+    await this.#options.settler.settle(hash, { kind: "followed", ...job, at }, undefined);
+    await this.#decideFreshly(delivery, config);
+  }
+
+  async #post(delivery: Delivery, config: QueueConfig, record: JobRecord | undefined): Promise<void> {
+    const outcome = await this.#posting.post(delivery, config, record);
+    if (outcome.kind === "exists") await this.#inspect(delivery, outcome.job, record);
   }
 
   /** D5, D7: a Job of this id exists. What it carries tells whether this message is its own, a duplicate, or somebody else's. */
-  async #inspect(delivery: Delivery, reference: JobReference): Promise<void> {
+  async #inspect(delivery: Delivery, reference: JobReference, record: JobRecord | undefined): Promise<void> {
     const job = await this.#options.jobs.get(reference.namespace, reference.name);
     if (job === undefined) return this.#hold(delivery, "its Job is gone; the monitor judges that");
     const annotations = job.metadata?.annotations ?? {};
     const ours = job.metadata?.labels?.[LABEL.instance] === this.#options.instance;
     if (!ours || annotations[ANNOTATION.messageHash] !== delivery.messageHash) return this.#conflict(delivery);
     const owner = parseAckSubject(annotations[ANNOTATION.ack] ?? "");
-    if (owner === undefined) return this.#hold(delivery, "its Job's ack annotation was edited");
-    if (sameSource(owner, delivery.source)) {
-      delivery.message.working();
-      return;
-    }
-    const attempt = Number(job.metadata?.labels?.[LABEL.attempt] ?? "1");
-    await this.#duplicate(delivery, attempt);
+    if (owner === undefined) return this.#holdAtMost(delivery, record, "the annotations of its Job were edited");
+    if (sameSource(owner, delivery.source)) return delivery.message.working();
+    await this.#duplicate(delivery, Number(job.metadata?.labels?.[LABEL.attempt] ?? "1"));
   }
 
   /** D6: nothing is acknowledged because of a record whose effects are not known to be there. */
   async #repeat(delivery: Delivery, record: JobRecord): Promise<void> {
-    if (!isTerminal(record.state)) return this.#hold(delivery, `its record is ${record.state}, attempt ${record.attempt}`);
-    await this.#options.settler.repeatEffects(record);
-    if (sameSource(record.source, delivery.source)) await delivery.message.ackAck();
+    const { settler, nowMs } = this.#options;
+    const { message, source, type, messageHash, hash } = delivery;
+    if (record.state === "cancelled" && record.messageHash === "") {
+      const at = new Date(nowMs()).toISOString();
+      const adopted = await settler.settle(hash, { kind: "adopted", type, messageHash, source, at }, message.replySubject);
+      if (adopted.kind === "refused") this.#hold(delivery, adopted.why);
+      return;
+    }
+    await settler.repeatEffects(record);
+    const own = record.attempts.some(({ source: of }) => of === sourceKey(source));
+    if (own || (record.source !== undefined && sameSource(record.source, source))) await message.ackAck();
     else await this.#duplicate(delivery, record.attempt);
   }
 
   async #duplicate(delivery: Delivery, attempt: number): Promise<void> {
+    const { events, metrics, log, nowMs } = this.#options;
     const { id, hash, queue, source } = delivery;
-    await this.#options.events.duplicate({ id, hash, queue, attempt }, source, new Date().toISOString());
+    await events.duplicate({ id, hash, queue, attempt }, source, new Date(nowMs()).toISOString());
     await delivery.message.ackAck();
-    this.#options.metrics.duplicates.inc({ queue });
-    this.#options.log.info("message.duplicate", { id, queue, attempt, source });
+    metrics.duplicates.inc({ queue });
+    log.info("message.duplicate", { id, queue, attempt, source });
   }
 
-  #conflict(delivery: Delivery): Promise<void> {
-    const { rejection } = rejected(
-      "ID_CONFLICT",
-      "id",
-      "another message with a different body has this id; publish it under an id of its own",
-    );
-    return this.#reject(delivery.message, delivery.queue, delivery.id, rejection);
+  async #conflict(delivery: Delivery): Promise<void> {
+    const text = "another message with a different body has this id; publish it under an id of its own";
+    const { rejection } = rejected("ID_CONFLICT", "id", text);
+    this.#posting.drop(delivery);
+    await this.#options.rejections.reject(delivery.message, delivery.queue, delivery.id, rejection);
   }
 
-  /** D11: DLQ with raw bytes, then event, then the acknowledgement. */
-  async #reject(message: JsMsg, queue: string, id: string | undefined, rejection: Rejection): Promise<void> {
-    const source = sourceOf(message);
-    await this.#options.deadLetters.rejected({
-      queue,
-      type: parseJobSubject(message.subject)?.type ?? "",
-      id,
-      source,
-      rejection,
-      original: { subject: message.subject, headers: headerValues(message.headers) },
-      body: message.data,
-    });
-    await this.#options.events.rejected(queue, id, source, rejection, new Date().toISOString());
-    await message.ackAck();
-    this.#options.metrics.rejections.inc({ queue, code: rejection.code });
-    this.#options.metrics.messagesFailed.inc({ queue });
-    this.#options.log.warn("message.rejected", {
-      queue,
-      source,
-      code: rejection.code,
-      path: rejection.path,
-      reason: rejection.reason,
-    });
-  }
-
-  #hold(delivery: Delivery, why: string): Promise<void> {
+  #hold(delivery: Delivery, why: string): void {
     delivery.message.nak(HOLD_MS);
     this.#options.log.warn("message.held", { id: delivery.id, queue: delivery.queue, source: delivery.source, why });
-    return Promise.resolve();
   }
-}
 
-function apiRejection(error: KubeApiError): Rejection {
-  return { code: "API_REJECTED", path: "", reason: error.message.replace(QUOTED, '"…"').slice(0, 400) };
+  /** D9. */
+  async #holdAtMost(delivery: Delivery, record: JobRecord | undefined, why: string): Promise<void> {
+    if (delivery.message.deliveries <= DELIVERIES_AT_MOST || record?.state === "running") return this.#hold(delivery, why);
+    await this.#refuseInternal(
+      delivery.message,
+      delivery,
+      record,
+      `${why}, and it was delivered ${delivery.message.deliveries} times`,
+    );
+  }
+
+  async #refuseInternal(
+    message: PulledMessage,
+    delivery: Delivery | undefined,
+    record: JobRecord | undefined,
+    reason: string,
+  ): Promise<void> {
+    const { rejections } = this.#options;
+    const { rejection } = rejected("INTERNAL", "", reason);
+    const queue = delivery?.queue ?? message.subject.split(".")[message.source.stream === "RETRY" ? 2 : 1] ?? "";
+    if (delivery === undefined) await rejections.reject(message, queue, undefined, rejection);
+    else await rejections.refuse(delivery, record, rejection);
+  }
 }

@@ -7,6 +7,7 @@ import { Backoff, pause } from "../../libs/runtime/backoff.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import { batches } from "./batches.ts";
+import { pulledMessage } from "./delivery.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 /** A multi-get of records is complete up to this many keys (rule D2). */
@@ -14,17 +15,25 @@ const BATCH_MESSAGES = 128;
 /** Batches of one queue that are being decided at once. */
 const BATCHES_IN_FLIGHT = 4;
 
-/** The pull loops: one for each queue of the configuration, started and ended as queues come and go. */
+/** Retries first: what is under way ends before more is begun. The gate keeps that order when both wait for a turn. */
+const STREAMS = [STREAM.retry, STREAM.jobs] as const;
+
+/** The pull loops: two for each queue of the configuration, on RETRY and JOBS, started and ended as queues come and go. */
 export class PullLoops implements Service {
   readonly name = "pull-loops";
-  readonly #options: { connection: NatsConnection; config: DispatchConfigSource; dispatcher: Dispatcher; log: Log };
-  readonly #loops = new Map<string, PullLoop>();
+  readonly #options: {
+    connection: NatsConnection;
+    config: DispatchConfigSource;
+    dispatcher: Pick<Dispatcher, "dispatch">;
+    log: Log;
+  };
+  readonly #loops = new Map<string, readonly PullLoop[]>();
   #stopped = false;
 
   constructor(options: {
     readonly connection: NatsConnection;
     readonly config: DispatchConfigSource;
-    readonly dispatcher: Dispatcher;
+    readonly dispatcher: Pick<Dispatcher, "dispatch">;
     readonly log: Log;
   }) {
     this.#options = options;
@@ -34,12 +43,18 @@ export class PullLoops implements Service {
     this.#options.config.subscribe(({ queues }) => {
       if (this.#stopped) return;
       for (const queue of Object.keys(queues)) {
-        if (!this.#loops.has(queue)) this.#loops.set(queue, new PullLoop({ ...this.#options, queue }));
+        if (this.#loops.has(queue)) continue;
+        this.#loops.set(
+          queue,
+          STREAMS.map((stream) => new PullLoop({ ...this.#options, queue, stream })),
+        );
       }
-      for (const [queue, loop] of this.#loops) {
+      for (const [queue, loops] of this.#loops) {
         if (queues[queue] !== undefined) continue;
         this.#loops.delete(queue);
-        loop.stop().catch((error: unknown) => this.#options.log.error("pull.stop-failed", { queue, error }));
+        for (const loop of loops) {
+          loop.stop().catch((error: unknown) => this.#options.log.error("pull.stop-failed", { queue, error }));
+        }
       }
     });
     return Promise.resolve();
@@ -47,18 +62,18 @@ export class PullLoops implements Service {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    await Promise.all([...this.#loops.values()].flat().map((loop) => loop.stop()));
     this.#loops.clear();
   }
 
   problem(): string | undefined {
-    const problems = [...this.#loops.values()].flatMap((loop) => loop.problem() ?? []);
+    const problems = [...this.#loops.values()].flat().flatMap((loop) => loop.problem() ?? []);
     return problems.length === 0 ? undefined : problems.join("; ");
   }
 }
 
 /**
- * Pulls one queue's fresh messages and hands them on in batches: whatever has already arrived goes together, so a lone message waits for nobody
+ * Pulls one queue's messages from one stream and hands them on in batches: whatever has already arrived goes together, so a lone message waits for nobody
  * and a burst shares one read of the records.
  *
  *   waiting for the consumer → pulling → (consumer or connection lost) → waiting …          → drained
@@ -66,8 +81,9 @@ export class PullLoops implements Service {
 class PullLoop {
   readonly #client: JetStreamClient;
   readonly #config: DispatchConfigSource;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatcher: Pick<Dispatcher, "dispatch">;
   readonly #queue: string;
+  readonly #stream: string;
   readonly #log: Log;
   readonly #stop = new AbortController();
   readonly #inFlight = new Set<Promise<void>>();
@@ -79,16 +95,18 @@ class PullLoop {
   constructor(options: {
     connection: NatsConnection;
     config: DispatchConfigSource;
-    dispatcher: Dispatcher;
+    dispatcher: Pick<Dispatcher, "dispatch">;
     queue: string;
+    stream: string;
     log: Log;
   }) {
     this.#client = jetstream(options.connection);
     this.#config = options.config;
     this.#dispatcher = options.dispatcher;
     this.#queue = options.queue;
+    this.#stream = options.stream;
     this.#log = options.log;
-    this.#problem = `${this.#queue}: not pulling yet`;
+    this.#problem = `${this.#queue}: not pulling from ${this.#stream} yet`;
     this.#running = this.#run();
   }
 
@@ -118,7 +136,7 @@ class PullLoop {
   }
 
   async #pull(): Promise<void> {
-    const consumer = await this.#client.consumers.get(STREAM.jobs, consumerName(this.#queue));
+    const consumer = await this.#client.consumers.get(this.#stream, consumerName(this.#queue));
     const messages = await consumer.consume({ max_messages: BATCH_MESSAGES, abort_on_missing_resource: true });
     this.#messages = messages;
     this.#problem = undefined;
@@ -127,7 +145,7 @@ class PullLoop {
       for await (const batch of batches<JsMsg>(messages, BATCH_MESSAGES)) {
         const config = this.#config.current.queues[this.#queue];
         if (this.#stop.signal.aborted || config === undefined) for (const message of batch) message.nak();
-        else await this.#hand(this.#dispatcher.dispatch(batch, this.#queue, config));
+        else await this.#hand(this.#dispatcher.dispatch(batch.map(pulledMessage), this.#queue, config));
       }
     } finally {
       messages.stop();

@@ -17,7 +17,6 @@ export function recordIn(state: JobState, rest: Partial<JobRecord> = {}): JobRec
     source: SOURCE,
     attempt: 1,
     life: 1,
-    memory: undefined,
     job: JOB,
     at: "2026-01-01T00:00:00Z",
   });

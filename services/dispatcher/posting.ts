@@ -1,0 +1,262 @@
+import { rejected } from "../../libs/contract/message.ts";
+import { type Instance, jobName } from "../../libs/contract/names.ts";
+import type { QueueConfig } from "../../libs/contract/queue-config.ts";
+import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
+import { sourceKey } from "../../libs/contract/source.ts";
+import { isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
+import { jobManifest, validTraceparent } from "../../libs/kube/job-manifest.ts";
+import type { JobsApi } from "../../libs/kube/jobs-api.ts";
+import type { Clock } from "../../libs/runtime/clock.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { JobEvents } from "../../libs/streams/job-events.ts";
+import type { RecordStore } from "../../libs/streams/records.ts";
+import type { Retries } from "../../libs/streams/retries.ts";
+import type { Settler } from "../../libs/streams/settle.ts";
+import type { Admission, Admitted } from "./admission.ts";
+import { Blockages } from "./blockage.ts";
+import type { BlockReason } from "./blockage-options.ts";
+import type { Delivery } from "./delivery.ts";
+import { PostGate } from "./post-gate.ts";
+import type { Rejections } from "./rejections.ts";
+
+export interface PostingOptions {
+  readonly instance: Instance;
+  readonly admission: Admission;
+  readonly jobs: Pick<JobsApi, "create">;
+  readonly records: Pick<RecordStore, "get">;
+  readonly events: Pick<JobEvents, "blocked">;
+  readonly settler: Pick<Settler, "settle">;
+  readonly retries: Pick<Retries, "hasRoom">;
+  readonly rejections: Rejections;
+  /** Told of a namespace whose quota is used up: settled Jobs there may be deleted for room. */
+  readonly onNamespaceFull: (namespace: string) => void;
+  readonly ackWaitMs: number;
+  readonly clock: Clock;
+  readonly nowMs: () => number;
+  readonly random: () => number;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+export type PostOutcome =
+  /** A Job holds the message, or the message is settled, or it is held here. */
+  | { readonly kind: "done" }
+  /** D7: a Job of that name exists already. */
+  | { readonly kind: "exists"; readonly job: JobReference };
+
+/** Text in quotes may be the producer's; reasons never carry payload. */
+const QUOTED = /"(?:[^"\\]|\\.)*"/g;
+/** Work that a blocked namespace may take of a queue's slots: the other half is for the queue's other namespaces. */
+const HELD_SHARE = 2;
+/** A blocked message sleeps so many times the queue's free backoff, so that RETRY's few slots are not filled with what is still blocked. */
+const SLEEP_FACTOR = 3;
+/** The server refuses what it cannot take now; NAKed, the message stays where it is. */
+const NO_ROOM_MS = 5_000;
+
+const DONE: PostOutcome = { kind: "done" };
+
+/**
+ * Makes the Job of one attempt (rules D4, D7, D8, D10).
+ *
+ *   admitted → asleep until runAt | held (its namespace is blocked) → waiting for a turn → POST → created | exists | refused | held
+ *
+ * What is held keeps its lease and is handed to `onAgain` when it is to be decided anew; held for longer than ack_wait it is put to sleep in
+ * RETRY, as long as there is room.
+ */
+export class Posting {
+  readonly #options: PostingOptions;
+  readonly #gate: PostGate;
+  readonly #blockages: Blockages<Delivery>;
+  readonly #stop = new AbortController();
+  readonly #announced = new WeakSet<Delivery>();
+  #renewal: NodeJS.Timeout | undefined;
+
+  constructor(options: PostingOptions, onAgain: (delivery: Delivery) => void) {
+    this.#options = options;
+    this.#gate = new PostGate({ clock: options.clock });
+    this.#blockages = new Blockages<Delivery>({
+      clock: options.clock,
+      id: ({ source }) => sourceKey(source),
+      holdAtMost: ({ queue }) => Math.max(1, Math.floor((options.admission.queue(queue)?.slots ?? 1) / HELD_SHARE)),
+      holdForMs: options.ackWaitMs,
+      onProbe: (delivery) => onAgain(delivery),
+      onRelease: (deliveries) => {
+        for (const delivery of deliveries) onAgain(delivery);
+      },
+      onRefused: (delivery, why) => this.#refuseForGood(delivery, why),
+      onOverdue: (delivery, because) => {
+        if (because === "stopped") delivery.message.nak();
+        else this.#sleepBlocked(delivery);
+      },
+      onBlocked: (reason) => options.log.warn("dispatch.blocked", { ...reason }),
+      random: options.random,
+    });
+  }
+
+  start(): void {
+    const renew = (): void => {
+      for (const { message } of this.#blockages.renewable()) message.working();
+    };
+    this.#renewal ??= setInterval(renew, this.#options.ackWaitMs / 3);
+  }
+
+  /** Hands back what is held. */
+  stop(): void {
+    clearInterval(this.#renewal);
+    this.#stop.abort();
+    for (const { message } of this.#blockages.stop()) message.nak();
+  }
+
+  blocked(): BlockReason[] {
+    return this.#blockages.reasons();
+  }
+
+  /** The message was decided without a POST, or its handling failed. */
+  drop(delivery: Delivery): void {
+    this.#blockages.drop(delivery);
+  }
+
+  async post(delivery: Delivery, queue: QueueConfig, record: JobRecord | undefined): Promise<PostOutcome> {
+    const { admission, rejections } = this.#options;
+    const admitted = admission.admit(delivery.opened, queue);
+    if (admitted.kind === "rejected") {
+      this.drop(delivery);
+      await rejections.refuse(delivery, record, admitted.rejection);
+      return DONE;
+    }
+    const { runAtMs, job } = admitted.value;
+    if (!delivery.isRetry && runAtMs !== undefined && runAtMs > this.#options.nowMs()) {
+      this.drop(delivery);
+      await this.#sleep(delivery, runAtMs, `starts at ${new Date(runAtMs).toISOString()}`);
+      return DONE;
+    }
+    const key = { queue: delivery.queue, namespace: job.namespace };
+    if (this.#blockages.admit(key, delivery) === "hold") {
+      const why = this.blocked().find((reason) => reason.queue === key.queue && reason.namespace === key.namespace)?.why ?? "";
+      await this.#announce(delivery, job.namespace, why);
+      return DONE;
+    }
+    const release = await this.#gate.enter({
+      queue: delivery.queue,
+      weight: queue.weight,
+      retry: delivery.isRetry,
+      signal: this.#stop.signal,
+    });
+    if (release === undefined) {
+      delivery.message.nak();
+      return DONE;
+    }
+    try {
+      await this.#create(delivery, admitted.value, queue);
+      release("ok");
+      this.#blockages.report(key, delivery, { kind: "accepted" });
+      return DONE;
+    } catch (error) {
+      const overloaded = isKubeApiError(error) && (error.status === 0 || error.status === 429 || error.status >= 500);
+      release(overloaded ? "overload" : "refused", isKubeApiError(error) ? error.retryAfterMs : undefined);
+      if (!isKubeApiError(error)) throw error;
+      return this.#refused(error, delivery, job.namespace, job.prefix, record);
+    }
+  }
+
+  async #create(delivery: Delivery, { job }: Admitted, queue: QueueConfig): Promise<void> {
+    const { instance, jobs, metrics, log } = this.#options;
+    const { id, hash, type, attempt, life, messageHash, message, memory, opened } = delivery;
+    const traceparent = validTraceparent(opened.traceparent ?? "");
+    const identity = { instance, queue: delivery.queue, type, id, hash, attempt, life, messageHash, traceparent, memory };
+    const created = await jobs.create(job.namespace, jobManifest({ ...identity, ack: message.replySubject }, job, queue));
+    metrics.jobsCreated.inc({ queue: delivery.queue });
+    log.info("job.created", {
+      id,
+      queue: delivery.queue,
+      attempt,
+      namespace: job.namespace,
+      job: created.metadata?.name,
+      uid: created.metadata?.uid,
+    });
+  }
+
+  async #refused(
+    error: KubeApiError,
+    delivery: Delivery,
+    namespace: string,
+    prefix: string,
+    record: JobRecord | undefined,
+  ): Promise<PostOutcome> {
+    const { rejections, onNamespaceFull } = this.#options;
+    const key = { queue: delivery.queue, namespace };
+    const why = error.message.replace(QUOTED, '"…"').slice(0, 400);
+    if (error.isAlreadyExists()) {
+      this.#blockages.report(key, delivery, { kind: "accepted" });
+      return { kind: "exists", job: { namespace, name: jobName(prefix, delivery.hash, delivery.attempt), uid: "" } };
+    }
+    if (!error.isBlocked()) {
+      this.drop(delivery);
+      await rejections.refuse(delivery, record, rejected("API_REJECTED", "", why).rejection);
+      return DONE;
+    }
+    if (error.isQuota()) onNamespaceFull(namespace);
+    // A full namespace refuses everybody: that others were luckier says nothing against this one.
+    this.#blockages.report(key, delivery, {
+      kind: "blocked",
+      why,
+      status: error.status,
+      counts: error.status === 403 && !error.isQuota(),
+    });
+    await this.#announce(delivery, namespace, why);
+    return DONE;
+  }
+
+  /** D8: it is the message that this namespace never takes. */
+  #refuseForGood(delivery: Delivery, why: string): void {
+    const { records, rejections, log } = this.#options;
+    const refuse = async (): Promise<void> => {
+      const { rejection } = rejected("API_REFUSED", "", `refused again and again while others were accepted: ${why}`);
+      await rejections.refuse(delivery, (await records.get(delivery.hash))?.record, rejection);
+    };
+    refuse().catch((error: unknown) => {
+      log.warn("dispatch.not-refused", { id: delivery.id, queue: delivery.queue, error });
+      delivery.message.nak(NO_ROOM_MS);
+    });
+  }
+
+  /** Once for each delivery that is held: so that people can see what it waits for. */
+  async #announce(delivery: Delivery, namespace: string, reason: string): Promise<void> {
+    if (this.#announced.has(delivery)) return;
+    this.#announced.add(delivery);
+    const at = new Date(this.#options.nowMs()).toISOString();
+    await this.#options.events.blocked(delivery, delivery.source, { namespace, reason, at });
+  }
+
+  /** D8: it must not keep a slot from the queue's other namespaces for longer. */
+  #sleepBlocked(delivery: Delivery): void {
+    const { retries, admission, nowMs, random, log } = this.#options;
+    const pauseMs =
+      (admission.queue(delivery.queue)?.retry.freeBackoff.initial ?? 10_000) * SLEEP_FACTOR * (0.8 + 0.4 * random());
+    const sleep = async (): Promise<void> => {
+      // RETRY discards what is old when it is full: what does not fit stays where it is.
+      if (await retries.hasRoom())
+        await this.#sleep(delivery, nowMs() + pauseMs, "the cluster accepts no Jobs for it at the moment");
+      else delivery.message.nak(NO_ROOM_MS);
+    };
+    sleep().catch((error: unknown) => {
+      log.warn("dispatch.not-moved", { id: delivery.id, queue: delivery.queue, error });
+      delivery.message.nak(NO_ROOM_MS);
+    });
+  }
+
+  /** D10: the message moves to RETRY, where it takes no slot. */
+  async #sleep(delivery: Delivery, untilMs: number, why: string): Promise<void> {
+    const { settler, nowMs, log } = this.#options;
+    const { message, id, hash, queue, type, messageHash, source, attempt, life, memory } = delivery;
+    const refused = delivery.refused + this.#blockages.refusals(delivery);
+    const notBefore = new Date(untilMs).toISOString();
+    const at = new Date(nowMs()).toISOString();
+    const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };
+    const outcome = await settler.settle(hash, { kind: "delayed", ...job, notBefore, refused, why, at }, message.replySubject);
+    // Somebody moved the record on meanwhile: the message is decided again by what it says now.
+    if (outcome.kind === "refused") message.nak();
+    log.info("message.asleep", { id, queue, attempt, until: notBefore, why, outcome: outcome.kind });
+  }
+}
