@@ -181,6 +181,14 @@ describe("design §4.5: what is stopped, and when", () => {
   });
 });
 
+it("the reason of a refused root says what to do, and not which pod", () => {
+  const message = 'container has runAsNonRoot and image will run as root (pod: "p_jobs(u)", container: main)';
+  expect(troubleAt(0, [pending(waiting("CreateContainerConfigError", message))])).toMatchObject({
+    reason:
+      "container main cannot be made (give it a runAsUser other than 0, or an image whose user is such a number): container has runAsNonRoot and image will run as root",
+  });
+});
+
 describe("what is left alone", () => {
   const failing = waiting("ErrImagePull", "x: not found");
   const LONG_MS = 60 * MINUTE_MS;

@@ -35,6 +35,9 @@ const PULL_REFUSED =
 /** The kubelet will not run it as the pod asks, however long it waits. */
 const ROOT_REFUSED = /runAsNonRoot|breaks non-root policy/;
 
+/** What the kubelet ends some messages with, and the reason says already. */
+const WHICH_CONTAINER = / \(pod: "[^"]*", container: [^)]*\)$/;
+
 /** The node is slow or was restarted; nothing is wrong with the container's configuration. */
 const NODE_TROUBLE = /failed to sync|timed out|deadline exceeded|is reserved for/i;
 
@@ -128,11 +131,11 @@ function containerTrouble(
   }
   if (CONFIG_TROUBLE.has(reason) && !NODE_TROUBLE.test(message)) {
     const root = ROOT_REFUSED.test(message);
-    const hint = root ? "; use an image with a numeric user, or give the pod a runAsUser" : "";
+    const hint = root ? " (give it a runAsUser other than 0, or an image whose user is such a number)" : "";
     return {
       class: "containerConfig",
       untilMs: fromMs + (root ? 0 : limits.refused),
-      reason: `container ${name} cannot be made${hint}: ${message || reason}`,
+      reason: `container ${name} cannot be made${hint}: ${message.replace(WHICH_CONTAINER, "") || reason}`,
     };
   }
   return undefined;

@@ -340,3 +340,9 @@ describe("J2: how a stopped attempt ended", () => {
     expect(judgeStopped(jobViewOf(job), pods)).toMatchObject(verdict);
   });
 });
+
+it("J2: the exit code that the kubelet made up for a container that never started is in no verdict", () => {
+  const made = { exitCode: 137, reason: "ContainerStatusUnknown", message: "The container could not be located" };
+  const pod = podViewOf({ deletedAt: "2026-01-01T00:00:15Z", containers: [{ name: "main", terminated: made }] });
+  expect(judgeStopped(jobViewOf({ suspended: true, stop: "containerConfig" }), [pod])).not.toHaveProperty("exitCode");
+});

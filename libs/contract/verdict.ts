@@ -61,6 +61,9 @@ const START_FAILURES = new Set(["StartError", "ContainerCannotRun"]);
 const IMAGE_CANNOT_RUN =
   /executable file not found|no such file or directory|permission denied|exec format error|not a directory|is a directory/i;
 
+/** With an exit code of 137, which the kubelet makes up, also for a container that never started. */
+const UNSEEN = "ContainerStatusUnknown";
+
 /** SIGKILL and SIGTERM: how a container ends whose pod is deleted. */
 const KILLED = new Set([137, 143]);
 
@@ -154,7 +157,7 @@ function evidence(pod: PodView | undefined, endedAt: string): Evidence {
     endedAt: main?.terminated?.finishedAt ?? endedAt,
     ...(pod?.node === undefined ? {} : { node: pod.node }),
     ...(startedAt === undefined ? {} : { startedAt }),
-    ...(main?.terminated === undefined ? {} : { exitCode: main.terminated.exitCode }),
+    ...(main?.terminated === undefined || main.terminated.reason === UNSEEN ? {} : { exitCode: main.terminated.exitCode }),
   };
 }
 
