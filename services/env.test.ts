@@ -8,6 +8,7 @@ const valid = {
   POD_NAMESPACE: "millrace",
   CONFIG_MAP: "millrace-queues",
   JOBS_NAMESPACE: "millrace-jobs",
+  LEASE_NAME: "millrace-monitor",
   JOB_NAMESPACES: "millrace-jobs, other,millrace-jobs,",
 };
 const problem = (env: NodeJS.ProcessEnv): string => {
@@ -28,6 +29,7 @@ describe("the environment of a service", () => {
       HTTP_SERVER_PORT: 8080,
       ACK_WAIT: 120_000,
       SHUTDOWN_TIMEOUT: 25_000,
+      LEADER_ELECTION: false,
       JOB_NAMESPACES: ["millrace-jobs", "other"],
     });
     expect(readMonitorEnv(valid)).toMatchObject({ HISTORY: 30 * 86_400_000, STORE_SIZE: 8 * 2 ** 30, STREAM_REPLICAS: 1 });
@@ -52,11 +54,22 @@ describe("the environment of a service", () => {
       "JOB_NAMESPACES",
       "CONFIG_MAP",
       "JOBS_NAMESPACE",
+      "LEASE_NAME",
     ]) {
       expect(message).toContain(`  ${name}: `);
     }
     expect(message).not.toContain("Sup3rSecret");
     expect(message).not.toContain("POD_NAMESPACE:");
+  });
+
+  it.each([
+    ["true", true],
+    ["false", false],
+    ["", false],
+  ])("LEADER_ELECTION=%s is %s; any other word is refused, not taken for one of them", (text, truth) => {
+    expect(readDispatcherEnv({ ...valid, LEADER_ELECTION: text }).LEADER_ELECTION).toBe(truth);
+    for (const other of ["1", "yes", "True"])
+      expect(() => readDispatcherEnv({ ...valid, LEADER_ELECTION: other })).toThrow("LEADER_ELECTION: ");
   });
 
   it("an empty variable is as good as none", () => {

@@ -1,6 +1,6 @@
 import type { V1Role, V1RoleBinding } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
-import { documents, ofKind, template } from "./testing/rendered.ts";
+import { byName, documents, environment, ofKind, template } from "./testing/rendered.ts";
 
 describe("access", () => {
   const CONFIG_RULES = [
@@ -14,6 +14,22 @@ describe("access", () => {
       { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
     ],
   };
+
+  const LEASE_RULES = (service: string) => [
+    { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
+    {
+      apiGroups: ["coordination.k8s.io"],
+      resources: ["leases"],
+      resourceNames: [`x-millrace-${service}`],
+      verbs: ["get", "update"],
+    },
+  ];
+  const NAMESPACE_RULE = (namespace: string) => ({
+    apiGroups: [""],
+    resources: ["namespaces"],
+    resourceNames: [namespace],
+    verbs: ["get"],
+  });
 
   it("is exactly what the services need, and never cluster-wide", async () => {
     const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work,jobs.extraNamespaces={more,work}"));
@@ -34,18 +50,37 @@ describe("access", () => {
       where: `${metadata.namespace}/${metadata.name}`,
       rules,
     }));
-    expect(roles).toHaveLength(6);
+    expect(roles).toHaveLength(7);
+    expect(roles).toContainEqual({ where: "home/x-millrace-monitor-lease", rules: LEASE_RULES("monitor") });
     for (const service of ["dispatcher", "monitor"] as const) {
       expect(roles).toContainEqual({ where: `home/x-millrace-${service}-config`, rules: CONFIG_RULES });
-      expect(roles).toContainEqual({ where: `work/home.x-${service}-jobs`, rules: JOB_RULES[service] });
-      expect(roles).toContainEqual({ where: `more/home.x-${service}-jobs`, rules: JOB_RULES[service] });
+      expect(roles).toContainEqual({
+        where: `work/home.x-${service}-jobs`,
+        rules: [...JOB_RULES[service], NAMESPACE_RULE("work")],
+      });
+      expect(roles).toContainEqual({
+        where: `more/home.x-${service}-jobs`,
+        rules: [...JOB_RULES[service], NAMESPACE_RULE("more")],
+      });
     }
+  });
+
+  it("dispatchers get a Lease of their own when one of them leads, and all pods know its name", async () => {
+    const all = documents(await template("x", "-n", "home", "--set", "dispatcher.leaderElection=true"));
+    expect(byName<V1Role>(all, "Role", "x-millrace-dispatcher-lease").rules).toEqual(LEASE_RULES("dispatcher"));
+    expect(environment(all, "x-millrace-dispatcher")).toMatchObject({
+      LEADER_ELECTION: "true",
+      LEASE_NAME: "x-millrace-dispatcher",
+    });
+    expect(environment(all, "x-millrace-monitor")).toMatchObject({ LEASE_NAME: "x-millrace-monitor" });
+    const plain = documents(await template("x", "-n", "home"));
+    expect(environment(plain, "x-millrace-dispatcher")).toMatchObject({ LEADER_ELECTION: "false" });
   });
 
   it("is bound to the service's own account", async () => {
     const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work"));
     const bindings = ofKind<V1RoleBinding>(all, "RoleBinding");
-    expect(bindings).toHaveLength(4);
+    expect(bindings).toHaveLength(5);
     for (const { metadata, roleRef, subjects } of bindings) {
       const service = metadata.name.includes("dispatcher") ? "dispatcher" : "monitor";
       expect(roleRef.name).toBe(metadata.name);

@@ -78,9 +78,14 @@ describe("the services", () => {
       HTTP_SERVER_PORT: "8080",
       SHUTDOWN_TIMEOUT: "25s",
     };
-    expect(environment(all, "x-millrace-dispatcher")).toEqual(common);
+    expect(environment(all, "x-millrace-dispatcher")).toEqual({
+      ...common,
+      LEASE_NAME: "x-millrace-dispatcher",
+      LEADER_ELECTION: "false",
+    });
     expect(environment(all, "x-millrace-monitor")).toEqual({
       ...common,
+      LEASE_NAME: "x-millrace-monitor",
       HISTORY: "720h",
       STREAM_REPLICAS: "1",
       STORE_SIZE: "8Gi",

@@ -6,7 +6,7 @@ import type {
   V1TopologySpreadConstraint,
 } from "@kubernetes/client-node";
 import { z } from "zod";
-import { block, bool, int, type Leaf, oneOf, type Schema, section, text } from "./helm/values.ts";
+import { block, bool, int, type Leaf, oneOf, type Schema, section, type Tree, text } from "./helm/values.ts";
 
 /** Groups of values that several parts of the chart have. */
 export type StringMap = { [key: string]: string };
@@ -66,9 +66,11 @@ export const disruptionFields = (enabled: boolean, doc: string) =>
 
 const spreadOverNodes = [{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" }];
 
-export const serviceSection = (doc: string, replicasDoc: string) =>
+/** What a service has, besides what it has `own`. */
+export const serviceSection = <Own extends Tree>(doc: string, replicasDoc: string, own: Own) =>
   section(doc, {
     replicas: int(2, replicasDoc, { minimum: 0, maximum: INT32_MAX }),
+    ...own,
     serviceAccount: section("The account as which it talks to the API server.", {
       create: bool(true, "Whether the chart makes the account. Otherwise `name` names one that exists."),
       name: dnsName("", "Name of the account; empty = the name of the Deployment."),
@@ -98,13 +100,20 @@ export const serviceSection = (doc: string, replicasDoc: string) =>
 /** What the services will accept, so that Helm refuses the rest before anything is installed. */
 export function contractSchema(schema: z.ZodType): Schema {
   const { $schema: _dialect, ...json } = z.toJSONSchema(schema, { io: "input", target: "draft-7" });
-  return withoutPropertyNames(json as Schema);
+  return JSON.parse(JSON.stringify(json, (_key, value: unknown) => withoutPropertyNames(value))) as Schema;
 }
 
-/** Helm's validator blames a random other value for a key that `propertyNames` refuses; the services check keys themselves. */
-function withoutPropertyNames(schema: Schema): Schema {
-  const json = JSON.stringify(schema, (key, value: unknown) => (key === "propertyNames" ? undefined : value));
-  return JSON.parse(json) as Schema;
+/**
+ * Helm's validator blames a random other value for a key that `propertyNames` refuses. Keys that can be counted become properties; the
+ * services check the others themselves.
+ */
+function withoutPropertyNames(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || !("propertyNames" in value)) return value;
+  const { propertyNames, ...rest } = value;
+  const { enum: keys } = propertyNames as { readonly enum?: readonly string[] };
+  if (keys === undefined || !("additionalProperties" in rest)) return rest;
+  const { additionalProperties: each } = rest;
+  return { ...rest, properties: Object.fromEntries(keys.map((key) => [key, each])), additionalProperties: false };
 }
 
 /** Not `propertyNames`: Helm's validator then blames a random other value. */

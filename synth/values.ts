@@ -85,10 +85,15 @@ export const values = {
   rbac: section("Roles and RoleBindings. There are no cluster-wide ones.", {
     create: bool(true, "Whether the chart makes them. Otherwise somebody has to grant the same to the services' accounts."),
   }),
-  dispatcher: serviceSection("The dispatcher makes Jobs of messages.", "Number of dispatchers; all of them work."),
+  dispatcher: serviceSection(
+    "The dispatcher makes Jobs of messages.",
+    "Number of dispatchers; all of them work, unless `leaderElection` is set.",
+    { leaderElection: bool(false, "Whether one dispatcher works at a time, while the others stand by.") },
+  ),
   monitor: serviceSection(
     "The monitor watches Jobs and settles their messages.",
-    "Number of monitors. Several do no harm: every write of theirs is a compare-and-swap.",
+    "Number of monitors. One leads, the others stand by; two leaders would do no harm, for every write is a compare-and-swap.",
+    {},
   ),
   nats: section("NATS holds all messages and records: a server of the release's own, or one that exists.", {
     enabled: bool(

@@ -28,6 +28,11 @@ export const dispatchEnv = {
   ACK_WAIT: durationMs.prefault("120s").describe("After how long without a lease renewal the broker delivers a message again"),
 } as const;
 
+/** How one of several pods comes to lead. The Lease is in the namespace of the release. */
+export const leaseEnv = {
+  LEASE_NAME: z.string().min(1).describe("The Lease whose holder leads; services of one kind share it"),
+} as const;
+
 /**
  * Reads a service's environment once. Every problem is reported at once, by name; values are never quoted, because some are secrets.
  * @throws MillraceError `CONFIG_INVALID`

@@ -1,8 +1,18 @@
-import type { z } from "zod";
-import { dispatchEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
+import { z } from "zod";
+import { dispatchEnv, leaseEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
 import { natsEnv } from "../../libs/streams/connection.ts";
 
-export const dispatcherEnv = { ...serviceEnv, ...dispatchEnv, ...natsEnv } as const;
+export const dispatcherEnv = {
+  ...serviceEnv,
+  ...dispatchEnv,
+  ...leaseEnv,
+  ...natsEnv,
+  LEADER_ELECTION: z
+    .enum(["true", "false"])
+    .default("false")
+    .transform((text) => text === "true")
+    .describe("One dispatcher works at a time, the others stand by; otherwise all of them work"),
+} as const;
 
 export type DispatcherEnv = z.output<z.ZodObject<typeof dispatcherEnv>>;
 

@@ -1,11 +1,12 @@
 import { z } from "zod";
 import { durationMs, parseQuantity, quantity } from "../../libs/contract/units.ts";
-import { dispatchEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
+import { dispatchEnv, leaseEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
 import { natsEnv } from "../../libs/streams/connection.ts";
 
 export const monitorEnv = {
   ...serviceEnv,
   ...dispatchEnv,
+  ...leaseEnv,
   ...natsEnv,
   HISTORY: durationMs.prefault("720h").describe("How long outcomes are kept: the age limit of EVENTS, DLQ, records and logs"),
   STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).default(1),

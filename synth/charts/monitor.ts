@@ -11,7 +11,7 @@ export function monitor(app: App): Check[] {
     { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
     { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
   ];
-  return service(app, "monitor", { jobs }, [
+  return service(app, "monitor", { jobs, lease: "always" }, [
     { name: "HISTORY", value: v.history },
     { name: "STREAM_REPLICAS", value: choose(v.nats.enabled, "1", `${v.nats.external.streamReplicas}`) },
     { name: "STORE_SIZE", value: v.nats.maxFileStore },

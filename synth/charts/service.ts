@@ -18,7 +18,7 @@ import {
   selectorLabels,
 } from "../release.ts";
 import { v } from "../values.ts";
-import { access, accountIsNamed, accountName, type Rights, type ServiceName } from "./access.ts";
+import { access, accountIsNamed, accountName, leaseName, type Rights, type ServiceName } from "./access.ts";
 import { configMapName } from "./config.ts";
 import { disruptionBudget } from "./disruption.ts";
 import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes } from "./nats-client.ts";
@@ -95,6 +95,7 @@ function commonVariables(name: ServiceName): Variable[] {
   return [
     { name: "MILLRACE_INSTANCE", value: release.instance },
     { name: "CONFIG_MAP", value: configMapName },
+    { name: "LEASE_NAME", value: leaseName(name) },
     { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
     { name: "JOB_NAMESPACES", value: jobNamespaces },
     { name: "ACK_WAIT", value: v.ackWait },

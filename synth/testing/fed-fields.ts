@@ -112,6 +112,11 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
     ],
   ];
   if (own.serviceAccount.name !== "") fields.push(["account", pod.serviceAccountName, own.serviceAccount.name]);
+  if (name === "dispatcher")
+    fields.push(
+      ["LEADER_ELECTION", variables["LEADER_ELECTION"], String(own.leaderElection)],
+      ["Lease", ofKind(all, "Role").some(isLeaseRole), own.leaderElection && values.rbac.create],
+    );
   if (name === "monitor")
     fields.push(
       ["HISTORY", variables["HISTORY"], values.history],
@@ -123,6 +128,8 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
     budget(all, name, values),
   ];
 }
+
+const isLeaseRole = ({ metadata }: Document): boolean => metadata.name.endsWith("-dispatcher-lease");
 
 const withoutSelector = ({ labelSelector: _selector, ...rest }: Loose): unknown => rest;
 

@@ -107,8 +107,9 @@ export function schemaValues(schema: Schema, overrides: Overrides = {}, path = "
     case "boolean":
       return fc.boolean();
     case "integer":
-    case "number":
       return integers(schema);
+    case "number":
+      return fc.oneof(integers(schema), halves(schema));
     case "string":
       return texts(schema);
     case "array":
@@ -127,13 +128,35 @@ function integers(schema: Schema): fc.Arbitrary<number> {
     const found = schema[keyword];
     return typeof found === "number" ? found : otherwise;
   };
-  const min = limit("minimum", Number.MIN_SAFE_INTEGER);
-  const max = limit("maximum", Number.MAX_SAFE_INTEGER);
+  const above = (limit: number): number => Math.floor(limit) + 1;
+  const below = (limit: number): number => Math.ceil(limit) - 1;
+  const min = Math.max(
+    Math.ceil(limit("minimum", Number.MIN_SAFE_INTEGER)),
+    above(limit("exclusiveMinimum", Number.MIN_SAFE_INTEGER - 1)),
+  );
+  const max = Math.min(
+    Math.floor(limit("maximum", Number.MAX_SAFE_INTEGER)),
+    below(limit("exclusiveMaximum", Number.MAX_SAFE_INTEGER + 1)),
+  );
   const near = [min, max, 0, 1, 1_000_000, 2 ** 30].filter((number) => min <= number && number <= max);
   return fc.oneof(
     fc.constantFrom(...near),
     fc.maxSafeInteger().map((number) => min + (Math.abs(number) % (max - min + 1))),
   );
+}
+
+/** Numbers between the whole ones, of a size at which there are such. */
+function halves(schema: Schema): fc.Arbitrary<number> {
+  const small = fc.integer({ min: -1_000, max: 1_000 }).map((number) => number + 0.5);
+  return small.filter((number) => {
+    const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema;
+    return (
+      (typeof minimum !== "number" || number >= minimum) &&
+      (typeof maximum !== "number" || number <= maximum) &&
+      (typeof exclusiveMinimum !== "number" || number > exclusiveMinimum) &&
+      (typeof exclusiveMaximum !== "number" || number < exclusiveMaximum)
+    );
+  });
 }
 
 function texts(schema: Schema): fc.Arbitrary<string> {
