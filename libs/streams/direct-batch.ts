@@ -30,13 +30,18 @@ export async function directBatch(manager: JetStreamManager, query: DirectBatchQ
     // Iterated over instead, the client (3.4.0) would leave one subscription behind for each read.
     callback: (done, message) => {
       if (done === null) messages.push(message);
-      else if (done.err === undefined) resolve();
+      else if (done.err === undefined || isNothing(done.err)) resolve();
       else reject(done.err);
     },
   });
   const timer = setTimeout(() => answers.stop(new Error("the broker's answer stayed incomplete")), ANSWER_MS);
   await complete.finally(() => clearTimeout(timer));
   return { messages, pending: Math.max(0, messages.at(-1)?.pending ?? 0) };
+}
+
+/** The answer's status when no message matches (ADR-31), which the client gives on as an error. */
+function isNothing(error: Error): boolean {
+  return "code" in error && error.code === 404;
 }
 
 /** How many messages are stored under a filter: the broker counts, at the price of one message. */

@@ -7,6 +7,7 @@ import { type MessageSource, parseAckSubject } from "../../contract/source.ts";
 import { consumerName, STREAM } from "../../contract/streams.ts";
 import { transition } from "../../contract/transition.ts";
 import { type JobStore, openJobStore } from "../job-store.ts";
+import type { LogTails } from "../log-tails.ts";
 import { replySubject } from "../messages.ts";
 import { Provisioner } from "../provision.ts";
 import type { NatsTestServer } from "./nats-server.ts";
@@ -22,7 +23,7 @@ export interface Delivered {
 /** A provisioned installation on a test server, and what a test asks of it. */
 export class Workbench {
   readonly connection: NatsConnection;
-  readonly store: JobStore;
+  readonly store: JobStore & { readonly logs: LogTails };
   readonly client: JetStreamClient;
   readonly manager: JetStreamManager;
   readonly provisioner: Provisioner;
@@ -103,6 +104,7 @@ export class Workbench {
       messageHash: messageHash(new TextEncoder().encode(body)),
       source: delivered.source,
       attempt: 1,
+      life: 1,
       job: { namespace: "jobs", name: `hello-${hash}-a1`, uid: `uid-${id}` },
       at: new Date().toISOString(),
     });

@@ -101,7 +101,8 @@ export class RequestServer implements Service {
   async #answer(op: RequestOp, message: Msg): Promise<void> {
     const signal = AbortSignal.timeout(this.#timeoutMs);
     const { promise: late, resolve } = Promise.withResolvers<Refusal>();
-    const expire = (): void => resolve(refused("TIMEOUT", "the monitor could not do it in time; ask again, then see its log"));
+    const expire = (): void =>
+      resolve(refused("TIMEOUT", "it was not done in time and may still be done; ask again, then see the monitor's log"));
     signal.addEventListener("abort", expire, { once: true });
     const answer = encode(await Promise.race([this.#handle(op, message.data, signal), late]));
     signal.removeEventListener("abort", expire);
