@@ -72,3 +72,7 @@ export function isKubeApiError(error: unknown): error is KubeApiError {
 export function isNotFound(error: unknown): boolean {
   return isKubeApiError(error) && error.isNotFound();
 }
+
+export function isForbidden(error: unknown): boolean {
+  return isKubeApiError(error) && error.status === 403;
+}

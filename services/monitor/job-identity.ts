@@ -1,7 +1,7 @@
 import { ANNOTATION, LABEL, QUEUE_PATTERN } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
+import type { FirstSight } from "../../libs/contract/record-event.ts";
 import { type MessageSource, parseAckSubject } from "../../libs/contract/source.ts";
-import type { FirstSight } from "../../libs/contract/transition.ts";
 
 /** Who a Job says it is. Labels and annotations can be edited by anybody who may edit Jobs, so each is checked again. */
 export interface JobIdentity {
@@ -10,11 +10,14 @@ export interface JobIdentity {
   readonly queue: string;
   readonly type: string;
   readonly attempt: number;
+  readonly life: number;
   readonly messageHash: string;
   readonly source: MessageSource;
   readonly ack: string;
   /** The message's own `ttlSecondsAfterFinished`. */
   readonly keepSeconds: number | undefined;
+  /** The message's own `backoffLimit` + 1. */
+  readonly attempts: number | undefined;
 }
 
 /** Undefined when a part is missing or cannot be: such a Job is nobody's attempt. */
@@ -26,35 +29,31 @@ export function jobIdentity(job: JobView): JobIdentity | undefined {
   const source = parseAckSubject(ack);
   const hash = labels[LABEL.job] ?? "";
   const queue = labels[LABEL.queue] ?? "";
-  const attempt = Number(labels[LABEL.attempt]);
-  const keepSeconds = Number(annotations[ANNOTATION.keepSeconds] ?? Number.NaN);
-  if (id === undefined || messageHash === undefined || source === undefined) return undefined;
-  if (!/^[a-z2-7]{20}$/.test(hash) || !QUEUE_PATTERN.test(queue) || !Number.isInteger(attempt) || attempt < 1) return undefined;
+  const attempt = wholeNumber(labels[LABEL.attempt], 1);
+  if (id === undefined || messageHash === undefined || source === undefined || attempt === undefined) return undefined;
+  if (!/^[a-z2-7]{20}$/.test(hash) || !QUEUE_PATTERN.test(queue)) return undefined;
   return {
     id,
     hash,
     queue,
     type: annotations[ANNOTATION.type] ?? "",
     attempt,
+    life: wholeNumber(annotations[ANNOTATION.life], 1) ?? 1,
     messageHash,
     source,
     ack,
-    keepSeconds: Number.isInteger(keepSeconds) && keepSeconds >= 0 ? keepSeconds : undefined,
+    keepSeconds: wholeNumber(annotations[ANNOTATION.keepSeconds], 0),
+    attempts: wholeNumber(annotations[ANNOTATION.attempts], 1),
   };
 }
 
+function wholeNumber(text: string | undefined, least: number): number | undefined {
+  const number = Number(text);
+  return text !== undefined && Number.isSafeInteger(number) && number >= least ? number : undefined;
+}
+
 export function firstSightOf(identity: JobIdentity, job: JobView, at: string): FirstSight {
-  const { id, hash, queue, type, attempt, messageHash, source } = identity;
-  return {
-    kind: "firstSight",
-    id,
-    hash,
-    queue,
-    type,
-    attempt,
-    messageHash,
-    source,
-    job: { namespace: job.namespace, name: job.name, uid: job.uid },
-    at,
-  };
+  const { id, hash, queue, type, attempt, life, messageHash, source } = identity;
+  const reference = { namespace: job.namespace, name: job.name, uid: job.uid };
+  return { kind: "firstSight", id, hash, queue, type, attempt, life, messageHash, source, job: reference, at };
 }

@@ -1,5 +1,5 @@
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
-import { type Instance, jobSelector } from "../../libs/contract/names.ts";
+import { type Instance, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobView, PodView } from "../../libs/contract/observation.ts";
 import type { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
@@ -84,6 +84,14 @@ export class Observer implements Service {
 
   *jobs(): IterableIterator<JobView> {
     for (const watch of this.#jobWatches) yield* watch.values();
+  }
+
+  /** A Job of the same id with a higher attempt number. */
+  laterJob({ hash, attempt }: { readonly hash: string; readonly attempt: number }): JobView | undefined {
+    for (const job of this.jobs()) {
+      if (job.labels[LABEL.job] === hash && Number(job.labels[LABEL.attempt]) > attempt) return job;
+    }
+    return undefined;
   }
 
   /** The Job's outcome is durable: its evidence is not needed any more. */

@@ -1,36 +1,48 @@
 import { assertNever, MillraceError } from "../../libs/contract/errors.ts";
 import { firstSightRule } from "../../libs/contract/first-sight.ts";
 import { ANNOTATION } from "../../libs/contract/names.ts";
-import type { JobView, PodView } from "../../libs/contract/observation.ts";
-import { mainContainer } from "../../libs/contract/observation.ts";
-import { currentAttempt, type JobRecord, type JobReference } from "../../libs/contract/record.ts";
+import { type JobView, mainContainer } from "../../libs/contract/observation.ts";
+import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
+import { retryConfig } from "../../libs/contract/retry-config.ts";
 import { transition } from "../../libs/contract/transition.ts";
-import { type Ended, judge, startOf } from "../../libs/contract/verdict.ts";
+import { type Ended, startOf } from "../../libs/contract/verdict.ts";
 import type { LiveConfig } from "../../libs/kube/dispatch-config-source.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
-import { jobView, podView } from "../../libs/kube/views.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { StoredRecord } from "../../libs/streams/records.ts";
+import type { AttemptJudge } from "./attempt-judge.ts";
 import { firstSightOf, type JobIdentity, jobIdentity } from "./job-identity.ts";
+import type { MissingOutcome } from "./missing-outcome.ts";
 import type { Observer, Sighting } from "./observer.ts";
+import type { StartFailures } from "./start-failures.ts";
 
 export interface ReconcilerOptions {
-  readonly store: JobStore;
-  readonly observer: Pick<Observer, "sighting" | "forget">;
-  readonly jobs: JobsApi;
-  readonly config: () => LiveConfig;
+  readonly store: Pick<JobStore, "records" | "events" | "messages" | "settler">;
+  readonly observer: Pick<Observer, "sighting" | "forget" | "laterJob">;
+  readonly judge: AttemptJudge;
+  readonly missing: MissingOutcome;
+  readonly startFailures: StartFailures;
+  readonly jobs: Pick<JobsApi, "setTtl" | "delete">;
+  readonly config: () => Pick<LiveConfig, "queues">;
+  readonly nowMs: () => number;
+  readonly random: () => number;
   readonly metrics: Metrics;
   readonly log: Log;
 }
 
+/** When the Job is to be looked at again although nothing changed; undefined: when something does. */
+export type AgainInMs = number | undefined;
+
 /** Evidence outlives the verdict by at least this, whatever a message asks for (design §4.2). */
 const KEEP_AT_LEAST_SECONDS = 60;
 const KEEP_UNCONFIGURED = { succeeded: 300_000, failed: 3_600_000 } as const;
+const RETRY_UNCONFIGURED = retryConfig.parse({});
+const UNWANTED_LOOK_MS = 5_000;
 
 /**
- * Brings what is recorded of one Job in line with what is seen of it (rules F1–F4, J1, J5, S5). Level-triggered: it looks at the newest state
+ * Brings what is recorded of one Job in line with what is seen of it (rules F1–F5, J, S5). Level-triggered: it looks at the newest state
  * only, so it may be called for a Job at any time and any number of times, by two monitors at once.
  */
 export class Reconciler {
@@ -47,9 +59,9 @@ export class Reconciler {
     return this.#done.has(uid);
   }
 
-  async reconcile(uid: string): Promise<void> {
+  async reconcile(uid: string): Promise<AgainInMs> {
     const sighting = this.#options.observer.sighting(uid);
-    if (sighting === undefined) return;
+    if (sighting === undefined) return undefined;
     if (this.#done.has(uid) || isSettled(sighting.job)) return this.#finished(sighting);
     const identity = jobIdentity(sighting.job);
     if (identity === undefined) {
@@ -57,10 +69,7 @@ export class Reconciler {
       return this.#finished(sighting);
     }
     const stored = await this.#options.store.records.get(identity.hash);
-    const rule = firstSightRule(
-      { uid, attempt: identity.attempt, messageHash: identity.messageHash, finished: isOver(sighting) },
-      stored?.record,
-    );
+    const rule = firstSightRule({ uid, ...identity, finished: isOver(sighting) }, stored?.record);
     switch (rule) {
       case "F1":
         return this.#firstSight(sighting, identity, stored);
@@ -69,7 +78,7 @@ export class Reconciler {
       case "F2":
         return this.#finishSettling(sighting, identity, stored?.record);
       case "F3":
-        await this.#setTtl(sighting, identity, "failed");
+        await this.#expire(sighting, identity, "failed");
         return this.#finished(sighting);
       case "F4":
         return this.#remove(sighting, identity);
@@ -78,20 +87,20 @@ export class Reconciler {
     }
   }
 
-  /** J5, for a record whose Job is not among those seen. `ack` is unknown then; the message is removed by its source. */
+  /** J5, for a record whose Job is not among those seen. Its reply subject is unknown then; the message is removed by its source. */
   async reconcileMissing(record: JobRecord, reference: JobReference): Promise<void> {
-    const job = await this.#options.jobs.get(reference.namespace, reference.name);
+    const job = await this.#options.judge.get(reference.namespace, reference.name);
     if (job?.metadata?.uid === reference.uid) return;
-    await this.#settle(record, reference, (await this.#outcomeOnRecord(record)) ?? deleted(), undefined);
+    await this.#settleMissing(record, reference.uid, undefined);
   }
 
   /** F1: the event first, so that a running record always has its created event. */
-  async #firstSight(sighting: Sighting, identity: JobIdentity, stored: StoredRecord | undefined): Promise<void> {
-    const { store, log } = this.#options;
-    const moved = transition(stored?.record, firstSightOf(identity, sighting.job, new Date().toISOString()));
+  async #firstSight(sighting: Sighting, identity: JobIdentity, stored: StoredRecord | undefined): Promise<AgainInMs> {
+    const { store, log, nowMs } = this.#options;
+    const moved = transition(stored?.record, firstSightOf(identity, sighting.job, new Date(nowMs()).toISOString()));
     if (moved.kind === "refused")
       throw new MillraceError("INTERNAL", `first sight of ${sighting.job.name} was refused: ${moved.why}`);
-    await store.events.created(moved.record, await store.messages.read(identity.source));
+    await store.events.created(moved.record, await this.#bytesOf(moved.record));
     if (moved.kind === "moved") {
       const swap = await store.records.swap(moved.record, stored?.revision ?? 0);
       // Another monitor or another Job of the same id was first: look again at what it wrote.
@@ -101,104 +110,137 @@ export class Reconciler {
     return this.#follow(sighting, identity, moved.record);
   }
 
+  /** Only the first attempt of a life carries the message. */
+  async #bytesOf(record: JobRecord) {
+    return record.attempt === record.budgetFrom ? this.#options.store.settler.findMessage(record) : undefined;
+  }
+
   /** The record speaks of this Job: report its start, judge its end. */
-  async #follow(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<void> {
+  async #follow(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<AgainInMs> {
     if (record === undefined) throw new MillraceError("INTERNAL", "a known Job without a record");
     await this.#reportStart(sighting, record);
-    const verdict = await this.#verdict(sighting, record);
-    if (verdict === undefined) return;
-    const settled = await this.#settle(record, { ...sighting.job }, verdict, identity.ack);
-    if (!settled) throw new MillraceError("INTERNAL", `the outcome of ${sighting.job.name} was refused; its record moved on`);
-    await this.#setTtl(sighting, identity, verdict.kind);
-    this.#finished(sighting);
-  }
-
-  /** J1: success may be read off the watch; every other verdict rests on a fresh read. Undefined while the attempt lives. */
-  async #verdict(sighting: Sighting, record: JobRecord): Promise<Ended | undefined> {
-    const { job, gone } = sighting;
-    const { jobs } = this.#options;
-    if (!gone && job.completedAt === undefined && job.failed === undefined) return undefined;
-    const fresh = await jobs.get(job.namespace, job.name);
-    const current = fresh?.metadata?.uid === job.uid && fresh !== undefined ? jobView(fresh) : undefined;
-    const pods = current === undefined ? sighting.pods : await this.#freshPods(sighting);
-    const verdict = judge(current ?? job, pods);
-    if (verdict.kind !== "live") return verdict;
-    return current === undefined ? ((await this.#outcomeOnRecord(record)) ?? deleted()) : undefined;
-  }
-
-  /** The pods that exist now, and the last status of those that do not. */
-  async #freshPods(sighting: Sighting): Promise<PodView[]> {
-    const { job, pods } = sighting;
-    const listed = await this.#options.jobs.pods(job.namespace, `batch.kubernetes.io/controller-uid=${job.uid}`);
-    const fresh = listed.map(podView);
-    return [...fresh, ...pods.filter(({ uid }) => !fresh.some((pod) => pod.uid === uid))];
+    const judgement = await this.#options.judge.judge(sighting, identity, this.#options.config().queues[identity.queue]);
+    switch (judgement.kind) {
+      case "live":
+        return judgement.againInMs;
+      case "blocked":
+        await this.#reportBlocked(sighting, record, judgement.why);
+        return judgement.againInMs;
+      case "gone":
+        await this.#settleMissing(record, sighting.job.uid, identity.ack);
+        return this.#finished(sighting);
+      case "ended":
+        await this.#settle(record, sighting.job.uid, judgement.verdict, identity);
+        // A suspended Job never finishes, and its ttl never fires (rule J3).
+        if (judgement.stopped) await this.#delete(sighting);
+        else await this.#expire(sighting, identity, judgement.verdict.kind === "succeeded" ? "succeeded" : "failed");
+        return this.#finished(sighting);
+      default:
+        return assertNever(judgement);
+    }
   }
 
   async #reportStart(sighting: Sighting, record: JobRecord): Promise<void> {
+    const { store, startFailures } = this.#options;
     const { uid } = sighting.job;
     if (this.#started.has(uid)) return;
     for (const pod of sighting.pods) {
       const main = mainContainer(pod);
       const startedAt = main === undefined ? undefined : startOf(main);
       if (startedAt === undefined) continue;
-      await this.#options.store.events.started(record, startedAt, {
-        name: pod.name,
-        uid: pod.uid,
-        ...(pod.node === undefined ? {} : { node: pod.node }),
-      });
+      startFailures.started(record.queue);
+      const { name, node } = pod;
+      await store.events.started(record, startedAt, { name, uid: pod.uid, ...(node === undefined ? {} : { node }) });
       this.#started.add(uid);
       return;
     }
   }
 
-  /** J5: EVENTS and the DLQ remember an outcome that the record, restored from older data, does not know. */
-  async #outcomeOnRecord(record: JobRecord): Promise<Ended | undefined> {
-    const { events, deadLetters } = this.#options.store;
-    if (await events.has(record, "succeeded")) return { kind: "succeeded", endedAt: record.updatedAt };
-    if ((await events.has(record, "dead")) || (await deadLetters.has(record))) {
-      return {
-        kind: "failed",
-        class: currentAttempt(record)?.class ?? "lost",
-        reason: "it is in the DLQ already",
-        endedAt: record.updatedAt,
-      };
-    }
-    return undefined;
+  async #reportBlocked({ job }: Sighting, record: JobRecord, reason: string): Promise<void> {
+    const { store, log, nowMs } = this.#options;
+    if (record.source === undefined) return;
+    const at = new Date(nowMs()).toISOString();
+    await store.events.blocked(record, record.source, { namespace: job.namespace, reason, at });
+    log.warn("job.blocked", { id: record.id, queue: record.queue, namespace: job.namespace, reason });
   }
 
-  async #settle(record: JobRecord, job: Pick<JobReference, "uid">, verdict: Ended, ack: string | undefined): Promise<boolean> {
-    const { store, metrics, log } = this.#options;
-    const event = { kind: "attemptEnded", attempt: record.attempt, uid: job.uid, verdict, at: new Date().toISOString() } as const;
-    const outcome = await store.settler.settle(record.hash, event, ack);
+  async #settle(record: JobRecord, uid: string, verdict: Ended, identity: JobIdentity | undefined): Promise<void> {
+    const { store, config, startFailures, nowMs, random } = this.#options;
+    const queue = config().queues[record.queue];
+    if (verdict.kind === "failed" && verdict.class === "neverStarted") startFailures.neverStarted(record.queue, record.hash);
+    const policy = {
+      config: queue?.retry ?? RETRY_UNCONFIGURED,
+      attempts: identity?.attempts,
+      final: queue === undefined ? "its queue is not configured any more, so it is not tried again" : undefined,
+      blocked: startFailures.isBlocked(record.queue),
+      random: random(),
+    };
+    const at = new Date(nowMs()).toISOString();
+    const event = { kind: "attemptEnded", attempt: record.attempt, uid, verdict, policy, at } as const;
+    const outcome = await store.settler.settle(record.hash, event, identity?.ack);
     if (outcome.kind === "refused") {
-      log.warn("job.outcome-refused", { id: record.id, queue: record.queue, uid: job.uid, why: outcome.why });
-      return false;
+      throw new MillraceError("OUTCOME_REFUSED", `the outcome of attempt ${record.attempt} was refused: ${outcome.why}`);
     }
-    const { queue, id, attempt, state } = outcome.record;
-    if (state === "succeeded") metrics.messagesProcessed.inc({ queue });
-    else metrics.messagesFailed.inc({ queue });
-    const detail = verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason } : {};
-    log.info("job.settled", { id, queue, attempt, state, uid: job.uid, ...detail });
-    return true;
+    if (outcome.first) this.#report(outcome.record, uid, verdict);
   }
 
-  /** F2: the record is terminal and this is its Job: whatever of settling was cut off is done again. */
-  async #finishSettling(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<void> {
+  #report({ queue, id, attempt, state, next }: JobRecord, uid: string, verdict: Ended): void {
+    const { metrics, log } = this.#options;
+    if (state === "succeeded") metrics.messagesProcessed.inc({ queue });
+    if (state === "dead") metrics.messagesFailed.inc({ queue });
+    const why = verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason } : {};
+    const again = next === undefined ? {} : { notBefore: next.notBefore };
+    log.info("job.settled", { id, queue, attempt, state, uid, ...why, ...again });
+  }
+
+  /** J5. */
+  async #settleMissing(record: JobRecord, uid: string, ack: string | undefined): Promise<void> {
+    const { store, missing, observer, log, nowMs } = this.#options;
+    // A later Job of the id brings the record to itself (rule F5).
+    if (observer.laterJob(record) !== undefined) return;
+    const known = await missing.of(record);
+    if (known === undefined) {
+      const endedAt = new Date(nowMs()).toISOString();
+      const reason = "its Job object was deleted by somebody, or with its namespace";
+      await this.#settle(record, uid, { kind: "failed", class: "deleted", reason, endedAt }, undefined);
+      return;
+    }
+    log.warn("job.outcome-found", { id: record.id, queue: record.queue, attempt: record.attempt, outcome: known.kind });
+    await store.settler.settle(record.hash, known, ack);
+  }
+
+  /** F2: the record is past this Job's attempt: whatever of settling was cut off is done again, after a Stop if it still lives. */
+  async #finishSettling(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<AgainInMs> {
     if (record === undefined) throw new MillraceError("INTERNAL", "F2 without a record");
-    await this.#options.store.settler.finish(record, identity.ack);
-    await this.#setTtl(sighting, identity, record.state === "succeeded" ? "succeeded" : "failed");
-    this.#finished(sighting);
+    const { store, judge, config } = this.#options;
+    const { job } = sighting;
+    const standing = isOver(sighting)
+      ? ({ kind: "ended", stopped: job.suspended } as const)
+      : await judge.judge(sighting, identity, config().queues[identity.queue]);
+    if (standing.kind === "live" || standing.kind === "blocked") {
+      await judge.stop(sighting, "lost", "its record is past this attempt");
+      return UNWANTED_LOOK_MS;
+    }
+    await store.settler.finish(record, identity.ack);
+    if (standing.kind === "ended" && standing.stopped) await this.#delete(sighting);
+    else await this.#expire(sighting, identity, record.state === "succeeded" ? "succeeded" : "failed");
+    return this.#finished(sighting);
   }
 
   /** F4: no record wants this Job. Its message is never acknowledged because of it. */
-  async #remove(sighting: Sighting, identity: JobIdentity): Promise<void> {
-    const { namespace, name, uid } = sighting.job;
-    this.#options.log.warn("job.unwanted", { id: identity.id, namespace, job: name, uid });
-    if (!sighting.gone) await this.#options.jobs.delete(namespace, name, uid);
-    this.#finished(sighting);
+  async #remove(sighting: Sighting, identity: JobIdentity): Promise<AgainInMs> {
+    const { judge, log } = this.#options;
+    const { job } = sighting;
+    log.warn("job.unwanted", { id: identity.id, namespace: job.namespace, job: job.name, uid: job.uid });
+    if (!sighting.gone) {
+      await judge.stop(sighting, "lost", "no record wants this Job");
+      if (!(await judge.hasEnded(job))) return UNWANTED_LOOK_MS;
+      await this.#delete(sighting);
+    }
+    return this.#finished(sighting);
   }
 
-  async #setTtl(sighting: Sighting, identity: JobIdentity, outcome: "succeeded" | "failed"): Promise<void> {
+  async #expire(sighting: Sighting, identity: JobIdentity, outcome: "succeeded" | "failed"): Promise<void> {
     const { job, gone } = sighting;
     if (gone || isSettled(job)) return;
     const keep = this.#options.config().queues[identity.queue]?.keep ?? KEEP_UNCONFIGURED;
@@ -206,9 +248,14 @@ export class Reconciler {
     await this.#options.jobs.setTtl(job.namespace, job.name, job.uid, Math.max(seconds, KEEP_AT_LEAST_SECONDS));
   }
 
-  #finished(sighting: Sighting): void {
+  async #delete({ job, gone }: Sighting): Promise<void> {
+    if (!gone) await this.#options.jobs.delete(job.namespace, job.name, job.uid);
+  }
+
+  #finished(sighting: Sighting): undefined {
     const { uid } = sighting.job;
     this.#started.delete(uid);
+    this.#options.judge.forget(uid);
     this.#options.observer.forget(uid);
     if (sighting.gone) this.#done.delete(uid);
     else this.#done.add(uid);
@@ -221,13 +268,4 @@ function isOver({ job, gone }: { readonly job: JobView; readonly gone: boolean }
 
 function isSettled(job: JobView): boolean {
   return job.annotations[ANNOTATION.settled] !== undefined;
-}
-
-function deleted(): Ended {
-  return {
-    kind: "failed",
-    class: "deleted",
-    reason: "the Job object was deleted by somebody",
-    endedAt: new Date().toISOString(),
-  };
 }

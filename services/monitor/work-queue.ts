@@ -5,13 +5,14 @@ import type { Log } from "../../libs/runtime/log.ts";
 
 /**
  * Keys to be looked at, each by one worker at a time. A key that is added while it is worked on is worked on once more afterwards, so the
- * worker may always act on the newest state and no change is missed. A failed key comes back after a backoff of its own.
+ * worker may always act on the newest state and no change is missed. A failed key comes back after a backoff of its own, one whose worker says
+ * so after as many milliseconds, whatever comes first.
  *
  * Semantics of client-go's workqueue.
  */
 export class WorkQueue implements Service {
   readonly name = "work-queue";
-  readonly #handle: (key: string) => Promise<void>;
+  readonly #handle: (key: string) => Promise<number | undefined>;
   readonly #concurrency: number;
   readonly #log: Log;
   readonly #waiting = new Set<string>();
@@ -21,7 +22,11 @@ export class WorkQueue implements Service {
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #open = false;
 
-  constructor(options: { readonly handle: (key: string) => Promise<void>; readonly concurrency: number; readonly log: Log }) {
+  constructor(options: {
+    readonly handle: (key: string) => Promise<number | undefined>;
+    readonly concurrency: number;
+    readonly log: Log;
+  }) {
     this.#handle = options.handle;
     this.#concurrency = options.concurrency;
     this.#log = options.log;
@@ -60,26 +65,32 @@ export class WorkQueue implements Service {
 
   async #work(key: string): Promise<void> {
     try {
-      await this.#handle(key);
+      const againInMs = await this.#handle(key);
       this.#failures.delete(key);
+      if (againInMs !== undefined) this.#addAfter(key, againInMs);
     } catch (error) {
       this.#log.warn("reconcile.failed", { key, problem: errorText(error), error });
-      this.#retryLater(key);
+      const backoff = this.#failures.get(key) ?? new Backoff({ initialMs: 250, maxMs: 30_000 });
+      this.#failures.set(key, backoff);
+      this.#addAfter(key, backoff.nextMs());
     }
     this.#running.delete(key);
     if (this.#again.delete(key)) this.#waiting.add(key);
     this.#fill();
   }
 
-  #retryLater(key: string): void {
-    const backoff = this.#failures.get(key) ?? new Backoff({ initialMs: 250, maxMs: 30_000 });
-    this.#failures.set(key, backoff);
+  #addAfter(key: string, delayMs: number): void {
     clearTimeout(this.#timers.get(key));
+    this.#timers.delete(key);
+    // Whoever opens the queue again sees every key anew.
     if (!this.#open) return;
     const wake = (): void => {
       this.#timers.delete(key);
       this.add(key);
     };
-    this.#timers.set(key, setTimeout(wake, backoff.nextMs()));
+    this.#timers.set(key, setTimeout(wake, Math.min(delayMs, LONGEST_TIMER_MS)));
   }
 }
+
+/** `setTimeout` takes 2^31 - 1 at most. */
+const LONGEST_TIMER_MS = 24 * 3_600_000;

@@ -1,0 +1,163 @@
+import type { V1Job } from "@kubernetes/client-node";
+import { type JobView, type PodView, podEnded } from "../../libs/contract/observation.ts";
+import type { QueueConfig } from "../../libs/contract/queue-config.ts";
+import { startTrouble } from "../../libs/contract/start-trouble.ts";
+import { type Ended, judge, judgeStopped } from "../../libs/contract/verdict.ts";
+import { isForbidden } from "../../libs/kube/errors.ts";
+import type { JobsApi } from "../../libs/kube/jobs-api.ts";
+import type { NamespacesApi } from "../../libs/kube/namespaces-api.ts";
+import { jobView, podView } from "../../libs/kube/views.ts";
+import type { JobIdentity } from "./job-identity.ts";
+import type { LogKeeper } from "./log-keeper.ts";
+import type { Sighting } from "./observer.ts";
+
+export type Judgement =
+  /** Nothing to do before something changes, or, with `againInMs`, before that time has passed. */
+  | { readonly kind: "live"; readonly againInMs?: number }
+  /** No pod can be made in its namespace; it waits. */
+  | { readonly kind: "blocked"; readonly why: string; readonly againInMs: number }
+  | { readonly kind: "ended"; readonly verdict: Ended; readonly stopped: boolean }
+  /** The Job object is gone, and what was seen of it says nothing of its end: rule J5. */
+  | { readonly kind: "gone" };
+
+export interface AttemptJudgeOptions {
+  readonly jobs: Pick<JobsApi, "get" | "pods" | "suspend" | "deletePods">;
+  readonly namespaces: Pick<NamespacesApi, "isGone">;
+  readonly logs: Pick<LogKeeper, "keep">;
+  readonly nowMs: () => number;
+}
+
+/** A Stop waits for pods to end, which the watch tells; this is for a pod whose end the watch missed. */
+const STOP_LOOK_MS = 5_000;
+const BLOCKED_LOOK_MS = 30_000;
+
+/**
+ * How an attempt stands (rules J1–J4), from what the watch saw and, for everything but a success, from a fresh read.
+ *
+ *   live → (trouble at its start, or a person's cancel) → stopping: suspended, log kept → no pod left → ended
+ *   live → Complete | Failed | node lost → ended            live → deleted → gone
+ *
+ * A Stop is written on the Job itself, so that any monitor carries it on.
+ */
+export class AttemptJudge {
+  readonly #options: AttemptJudgeOptions;
+  /** Attempts whose log was kept because their pods were about to go. */
+  readonly #kept = new Set<string>();
+
+  constructor(options: AttemptJudgeOptions) {
+    this.#options = options;
+  }
+
+  forget(uid: string): void {
+    this.#kept.delete(uid);
+  }
+
+  async judge(sighting: Sighting, identity: JobIdentity, queue: QueueConfig | undefined): Promise<Judgement> {
+    const { job, pods, gone } = sighting;
+    const nodeLoss = queue?.nodeLoss ?? "fast";
+    const seen = judge(job, pods, { nodeLoss });
+    if (gone || seen.kind !== "live" || job.suspended) return this.#judgeFreshly(sighting, identity, queue);
+    if (job.failureTarget !== undefined || pods.some(({ deletedAt }) => deletedAt !== undefined)) {
+      await this.#keepLog(sighting, identity, queue);
+    }
+    const trouble =
+      queue === undefined ? ({ kind: "none" } as const) : startTrouble({ job, pods, queue, nowMs: this.#options.nowMs() });
+    switch (trouble.kind) {
+      case "none":
+        return { kind: "live" };
+      case "wait":
+        return { kind: "live", againInMs: Math.max(0, trouble.untilMs - this.#options.nowMs()) };
+      case "blocked":
+        return { kind: "blocked", why: trouble.why, againInMs: BLOCKED_LOOK_MS };
+      case "stop":
+        await this.#options.jobs.suspend(job.namespace, job.name, job.uid, trouble.class, trouble.reason);
+        return { kind: "live", againInMs: STOP_LOOK_MS };
+    }
+  }
+
+  /** J2: a Stop for which there is no verdict yet. False when the Job is gone. */
+  async stop(sighting: Pick<Sighting, "job">, stopClass: "lost" | "cancelled", reason: string): Promise<boolean> {
+    const { job } = sighting;
+    return job.suspended || (await this.#options.jobs.suspend(job.namespace, job.name, job.uid, stopClass, reason));
+  }
+
+  /** Whether nothing of the attempt runs any more. The Job object may be gone while its pods are not (`--cascade=orphan`). */
+  async hasEnded(job: JobView): Promise<boolean> {
+    const pods = await this.#listed(job);
+    return pods.every(podEnded);
+  }
+
+  /** J5: 403 is never "gone", unless the namespace itself is. */
+  async get(namespace: string, name: string): Promise<V1Job | undefined> {
+    return this.#unlessNamespaceGone(namespace, undefined, () => this.#options.jobs.get(namespace, name));
+  }
+
+  async #unlessNamespaceGone<T>(namespace: string, gone: T, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      if (isForbidden(error) && (await this.#options.namespaces.isGone(namespace))) return gone;
+      throw error;
+    }
+  }
+
+  async #judgeFreshly(sighting: Sighting, identity: JobIdentity, queue: QueueConfig | undefined): Promise<Judgement> {
+    const { job } = sighting;
+    const fresh = await this.get(job.namespace, job.name);
+    const current = fresh !== undefined && fresh.metadata?.uid === job.uid ? jobView(fresh) : undefined;
+    if (current === undefined) return this.#judgeGone(sighting, queue);
+    const listed = await this.#listed(job);
+    const pods = together(listed, sighting.pods);
+    const verdict = judge(current, pods, { nodeLoss: queue?.nodeLoss ?? "fast" });
+    if (verdict.kind !== "live") {
+      if (verdict.kind === "failed") await this.#keepLog({ ...sighting, pods }, identity, queue, fresh, verdict.container);
+      return { kind: "ended", verdict, stopped: current.suspended };
+    }
+    if (!current.suspended) return { kind: "live" };
+    await this.#keepLog({ ...sighting, pods }, identity, queue, fresh);
+    if (!listed.every(podEnded)) return { kind: "live", againInMs: STOP_LOOK_MS };
+    return { kind: "ended", verdict: judgeStopped(current, pods), stopped: true };
+  }
+
+  /** J2, J5: pods that outlive their Job object are taken away before anything is concluded from its absence. */
+  async #judgeGone({ job, pods }: Sighting, queue: QueueConfig | undefined): Promise<Judgement> {
+    const verdict = judge(job, pods, { nodeLoss: queue?.nodeLoss ?? "fast" });
+    if (verdict.kind !== "live") return { kind: "ended", verdict, stopped: false };
+    const listed = await this.#listed(job);
+    if (listed.some((pod) => !podEnded(pod) && pod.deletedAt === undefined)) {
+      await this.#options.jobs.deletePods(job.namespace, ownedBy(job));
+    }
+    if (!listed.every(podEnded)) return { kind: "live", againInMs: STOP_LOOK_MS };
+    if (job.suspended) return { kind: "ended", verdict: judgeStopped(job, together(listed, pods)), stopped: true };
+    return { kind: "gone" };
+  }
+
+  /** The pods that exist now. */
+  async #listed(job: JobView): Promise<PodView[]> {
+    const pods = await this.#unlessNamespaceGone(job.namespace, [], () => this.#options.jobs.pods(job.namespace, ownedBy(job)));
+    return pods.map(podView);
+  }
+
+  async #keepLog(
+    { job, pods }: Sighting,
+    { hash, attempt }: JobIdentity,
+    queue: QueueConfig | undefined,
+    fresh?: V1Job,
+    container?: string,
+  ): Promise<void> {
+    if (this.#kept.has(job.uid) && container === undefined) return;
+    const whole = fresh ?? (await this.get(job.namespace, job.name));
+    await this.#options.logs.keep({ hash, attempt, job: whole, pods, container, queue });
+    this.#kept.add(job.uid);
+  }
+}
+
+/** The Job controller's label on its pods; it stays on orphans. */
+function ownedBy(job: JobView): string {
+  return `batch.kubernetes.io/controller-uid=${job.uid}`;
+}
+
+/** The pods that exist, and the last status of those that do not. */
+function together(listed: readonly PodView[], seen: readonly PodView[]): PodView[] {
+  return [...listed, ...seen.filter(({ uid }) => !listed.some((pod) => pod.uid === uid))];
+}

@@ -1,0 +1,61 @@
+import type { V1Job } from "@kubernetes/client-node";
+import { errorText } from "../../libs/contract/errors.ts";
+import { mainContainer, type PodView } from "../../libs/contract/observation.ts";
+import type { QueueConfig } from "../../libs/contract/queue-config.ts";
+import { redactedTail, secretsOf } from "../../libs/contract/redaction.ts";
+import { parseQuantity } from "../../libs/contract/units.ts";
+import { startOf } from "../../libs/contract/verdict.ts";
+import type { JobsApi } from "../../libs/kube/jobs-api.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+import type { LogTails } from "../../libs/streams/log-tails.ts";
+
+const DEFAULT_TAIL = "64Ki";
+
+/**
+ * Keeps the end of an attempt's log before its pod goes: what a failed attempt said last is worth more than any verdict. Best effort: a log that
+ * cannot be read must never keep a job from being settled.
+ */
+export class LogKeeper {
+  readonly #jobs: Pick<JobsApi, "podLog" | "get">;
+  readonly #tails: Pick<LogTails, "put">;
+  readonly #log: Log;
+
+  constructor(options: {
+    readonly jobs: Pick<JobsApi, "podLog" | "get">;
+    readonly tails: Pick<LogTails, "put">;
+    readonly log: Log;
+  }) {
+    this.#jobs = options.jobs;
+    this.#tails = options.tails;
+    this.#log = options.log;
+  }
+
+  /** `container`: the one whose end decided; else the main one. */
+  async keep(options: {
+    readonly hash: string;
+    readonly attempt: number;
+    readonly job: V1Job | undefined;
+    readonly pods: readonly PodView[];
+    readonly container: string | undefined;
+    readonly queue: Pick<QueueConfig, "logTail"> | undefined;
+  }): Promise<void> {
+    const { hash, attempt, pods, job } = options;
+    const bytes = parseQuantity(options.queue?.logTail ?? DEFAULT_TAIL) ?? 0;
+    const pod = [...pods].sort((a, b) => b.createdAt.localeCompare(a.createdAt)).find(hasStarted);
+    const container = options.container ?? (pod === undefined ? undefined : mainContainer(pod)?.name);
+    if (bytes === 0 || pod === undefined || container === undefined) return;
+    try {
+      const text = await this.#jobs.podLog(pod.namespace, pod.name, container, bytes);
+      if (text === undefined || text === "") return;
+      const spec = job?.spec?.template.spec;
+      const secrets = secretsOf([...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]);
+      await this.#tails.put(hash, attempt, redactedTail(text, secrets, bytes));
+    } catch (error) {
+      this.#log.warn("log.not-kept", { hash, attempt, pod: pod.name, problem: errorText(error) });
+    }
+  }
+}
+
+function hasStarted(pod: PodView): boolean {
+  return pod.containers.some((container) => startOf(container) !== undefined);
+}
