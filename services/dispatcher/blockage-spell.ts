@@ -132,8 +132,6 @@ export class BlockageSpell<T> {
   }
 
   drop(id: string): void {
-    // No answer was learnt from a probe that vanishes: the next one need not wait.
-    if (this.#state === "closed" && this.#isOut(this.#known.get(id))) this.#probeAtMs = this.#options.clock.nowMs();
     this.#forget(id);
     this.#carryOn();
   }
@@ -160,8 +158,8 @@ export class BlockageSpell<T> {
         return "post";
       }
     }
-    if (this.#held.size === 0 && this.#isOpen() && known === undefined) return "post";
-    if (this.#held.size > 0 || !this.#hasRoom()) {
+    if (this.#isOpen() && known === undefined) return "post";
+    if (!this.#hasRoom()) {
       this.#hold(id, this.#know(id, item));
       return "hold";
     }
@@ -179,7 +177,7 @@ export class BlockageSpell<T> {
   }
 
   #isOut(known: Known<T> | undefined): boolean {
-    return known !== undefined && known.place !== "held" && known.term === this.#term;
+    return known?.term === this.#term;
   }
 
   #turn(state: "closed" | "recovering"): void {
@@ -241,7 +239,6 @@ export class BlockageSpell<T> {
       known.cancelLate = clock.after(holdForMs, () => this.#late(id, known));
       this.#kept += 1;
     }
-    if (this.#isOut(known)) this.#out -= 1;
     known.place = "held";
     this.#held.delete(id);
     this.#held.set(id, known);

@@ -235,6 +235,37 @@ describe("D8: any 2xx ends a block", () => {
     for (let more = 0; more < 50; more += 1) expect(bench.admit(`n${more}`)).toBe("post");
   });
 
+  it("the last that are still being tried do not delay who comes; one that is refused closes the key", () => {
+    const bench = new Bench().closedWith("a", "b", "c", "slow");
+    bench.clock.advance(200);
+    for (const id of "abc") bench.post(id, ACCEPTED);
+    for (let more = 0; more < 13; more += 1) bench.post(`m${more}`, ACCEPTED);
+    for (let more = 0; more < 50; more += 1) expect(bench.admit(`n${more}`)).toBe("post");
+    expect(bench.renewable()).toEqual(["slow"]);
+    bench.report("n0", FULL);
+    expect(bench.admit("o")).toBe("hold");
+  });
+
+  it("what was accepted from before the recovery lets nobody more through", () => {
+    const bench = new Bench();
+    for (const id of ["e", "f", "g"]) expect(bench.admit(id)).toBe("post");
+    bench.closedWith("a", "b", "c");
+    for (const id of ["e", "f", "g"]) bench.report(id, ACCEPTED);
+    expect(bench.releases).toEqual([["a"]]);
+  });
+
+  it("each recovery begins with one; the key is named while something waits", () => {
+    const bench = new Bench().closedWith(..."abcdefgh");
+    bench.clock.advance(200);
+    for (const id of "abcd") bench.post(id, ACCEPTED);
+    expect(bench.blockages.reasons()).toMatchObject([{ held: 4 }]);
+    bench.post("e", FULL);
+    bench.clock.advance(200);
+    expect(bench.probes).toEqual(["a", "e"]);
+    bench.post("e", ACCEPTED);
+    for (const id of "fgh") expect(bench.admit(id)).toBe(id === "f" ? "post" : "hold");
+  });
+
   it("a refusal of the recovery closes the key again: what was let go but has not begun is held", () => {
     const bench = new Bench().closedWith(..."abcdefgh");
     bench.clock.advance(200);
@@ -345,6 +376,16 @@ describe("D8: no more than a share of the slots, no longer than ack_wait", () =>
     expect(bench.clock.pending).toBe(0);
     for (const id of "bcd") expect(bench.admit(id)).toBe("post");
   });
+
+  it("also when all that it held was overdue", () => {
+    const bench: Bench = new Bench({ onProbe: ({ id }) => bench.post(id, FULL) });
+    bench.closedWith("a");
+    bench.clock.advance(239_999);
+    expect(bench.blockages.reasons()).toMatchObject([{ held: 0 }]);
+    bench.clock.advance(1);
+    expect(bench.blockages.reasons()).toEqual([]);
+    expect(bench.clock.pending).toBe(0);
+  });
 });
 
 describe("D8: a message that is refused while others are accepted", () => {
@@ -428,6 +469,28 @@ describe("Blockages: deliveries of one item", () => {
     expect(bench.renewable()).toEqual(["b"]);
   });
 
+  it("one that is refused while its second delivery is held goes to the back", () => {
+    const bench = new Bench();
+    expect(bench.admit("early")).toBe("post");
+    bench.closedWith("a", "early", "b");
+    bench.report("early", FULL);
+    for (let probe = 0; probe < 3; probe += 1) {
+      bench.clock.advance(5_000);
+      bench.post(bench.probes.at(-1) ?? "", FULL);
+    }
+    expect(bench.probes).toEqual(["a", "b", "early"]);
+  });
+
+  it("an answer for another namespace than where it is held makes it void there", () => {
+    const bench = new Bench().closedWith("a");
+    bench.report("a", FULL, OTHER);
+    expect(bench.renewable()).toEqual(["a"]);
+    expect(bench.blockages.reasons().map(({ namespace, held }) => [namespace, held])).toEqual([
+      ["jobs", 0],
+      ["other", 1],
+    ]);
+  });
+
   it("one that comes back for another namespace is void in the first", () => {
     const bench = new Bench().closedWith("a", "b");
     bench.clock.advance(200);
@@ -436,11 +499,15 @@ describe("Blockages: deliveries of one item", () => {
     expect(bench.renewable()).toEqual(["b"]);
   });
 
-  it("callbacks may call back at once", () => {
+  it("callbacks may call back at once, and come one after the other", () => {
+    let inside = 0;
     const bench: Bench = new Bench({
       onProbe: ({ id }) => {
+        inside += 1;
+        expect(inside).toBe(1);
         if (id === "a") bench.blockages.drop(item(id));
         else bench.post(id, ACCEPTED);
+        inside -= 1;
       },
     });
     bench.closedWith("a", "b", "c");

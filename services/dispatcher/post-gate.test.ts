@@ -103,6 +103,16 @@ describe("PostGate: how many at once", () => {
     expect(bench.gate.limit).toBe(5);
   });
 
+  it("nor do those that were counted towards the next growth", async () => {
+    const bench = new Bench({ initialLimit: 8 });
+    await bench.enterAll(names("m", 40));
+    await bench.releaseOldest(7);
+    await bench.releaseOldest(1, "overload");
+    await bench.releaseOldest(7);
+    await bench.releaseOldest(3);
+    expect(bench.gate).toMatchObject({ limit: 4, inFlight: 4 });
+  });
+
   it("a refusal says nothing about load", async () => {
     const bench = new Bench({ initialLimit: 2 });
     await bench.enterAll(names("m", 20));
@@ -209,6 +219,16 @@ describe("PostGate: who is next", () => {
     const share = (queue: string): number => bench.served.slice(8).filter((name) => name.startsWith(queue)).length;
     expect(bench.served).toHaveLength(808);
     for (const [queue, weight] of Object.entries(weights)) expect(Math.abs(share(queue) - weight * 100)).toBeLessThanOrEqual(3);
+  });
+
+  it("a weight that changes holds from then on", async () => {
+    const bench = new Bench({ initialLimit: 1, maxLimit: 1 });
+    await bench.enterAll(names("a", 50), { queue: "a", weight: 1 });
+    await bench.enterAll(names("b", 50), { queue: "b", weight: 1 });
+    await bench.enterAll(["a-late"], { queue: "a", weight: 9 });
+    const before = bench.served.length;
+    await bench.releaseOldest(40);
+    expect(bench.served.slice(before).filter((name) => name.startsWith("a")).length).toBeGreaterThanOrEqual(35);
   });
 
   it("whatever the weights, no saturated queue is ever more than a few turns off its share", async () => {

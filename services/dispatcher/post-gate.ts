@@ -106,7 +106,6 @@ export class PostGate {
     const known = this.#lanes.get(queue);
     const lane = known ?? { weight: 1, pass: this.#virtualTime, retries: new Set<Waiter>(), fresh: new Set<Waiter>() };
     lane.weight = Math.max(1, weight);
-    if (isIdle(lane)) lane.pass = Math.max(lane.pass, this.#virtualTime);
     this.#lanes.set(queue, lane);
     return lane;
   }
@@ -138,11 +137,9 @@ export class PostGate {
 
   /** An idle lane is remembered for as long as it is ahead of the others, so that nobody gains by leaving and coming back. */
   #forgetIdleLanes(): void {
-    const quiet = this.#inFlight === 0 && this.#waiting === 0;
     for (const [queue, lane] of this.#lanes) {
-      if (isIdle(lane) && (quiet || lane.pass <= this.#virtualTime)) this.#lanes.delete(queue);
+      if (isIdle(lane) && lane.pass <= this.#virtualTime) this.#lanes.delete(queue);
     }
-    if (quiet) this.#virtualTime = 0;
   }
 
   #turn(): Release {
@@ -152,9 +149,7 @@ export class PostGate {
       if (over) return;
       over = true;
       if (age === this.#age) this.#learn(outcome);
-      if (outcome === "overload") {
-        this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#clock.nowMs() + Math.min(retryAfterMs, LONGEST_PAUSE_MS));
-      }
+      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#clock.nowMs() + Math.min(retryAfterMs, LONGEST_PAUSE_MS));
       this.#inFlight -= 1;
       this.#serve();
     };
