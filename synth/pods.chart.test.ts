@@ -74,6 +74,7 @@ describe("the services", () => {
       JOB_NAMESPACES: "home,more",
       NATS_URL: "nats://x-millrace-nats.home.svc:4222",
       ACK_WAIT: "120s",
+      HISTORY: "720h",
       LOG_LEVEL: "info",
       HTTP_SERVER_PORT: "8080",
       SHUTDOWN_TIMEOUT: "25s",
@@ -86,7 +87,6 @@ describe("the services", () => {
     expect(environment(all, "x-millrace-monitor")).toEqual({
       ...common,
       LEASE_NAME: "x-millrace-monitor",
-      HISTORY: "720h",
       STREAM_REPLICAS: "1",
       STORE_SIZE: "8Gi",
       SWEEP_INTERVAL: "30s",

@@ -14,7 +14,7 @@ export const serviceEnv = {
     .describe("How long work in flight may take after SIGTERM; must be below the pod's grace period"),
 } as const;
 
-/** Where queues and templates are read from, and where their Jobs may live. */
+/** Where queues and templates are read from, where their Jobs may live, and how long messages and outcomes are kept. */
 export const dispatchEnv = {
   POD_NAMESPACE: z.string().min(1).describe("The namespace of the release, which holds the ConfigMap"),
   CONFIG_MAP: z.string().min(1).describe("ConfigMap with the key config.json: queues and templates"),
@@ -26,6 +26,7 @@ export const dispatchEnv = {
     .refine((names) => names.length > 0, "must name at least one namespace")
     .describe("Every namespace in which Jobs may be created, comma-separated"),
   ACK_WAIT: durationMs.prefault("120s").describe("After how long without a lease renewal the broker delivers a message again"),
+  HISTORY: durationMs.prefault("720h").describe("How long outcomes are kept: the age limit of EVENTS, DLQ, records and logs"),
 } as const;
 
 /** How one of several pods comes to lead. The Lease is in the namespace of the release. */

@@ -8,7 +8,6 @@ export const monitorEnv = {
   ...dispatchEnv,
   ...leaseEnv,
   ...natsEnv,
-  HISTORY: durationMs.prefault("720h").describe("How long outcomes are kept: the age limit of EVENTS, DLQ, records and logs"),
   STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).default(1),
   STORE_SIZE: quantity
     .prefault("8Gi")

@@ -12,7 +12,6 @@ export function monitor(app: App): Check[] {
     { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
   ];
   return service(app, "monitor", { jobs, lease: "always" }, [
-    { name: "HISTORY", value: v.history },
     { name: "STREAM_REPLICAS", value: choose(v.nats.enabled, "1", `${v.nats.external.streamReplicas}`) },
     { name: "STORE_SIZE", value: v.nats.maxFileStore },
     { name: "SWEEP_INTERVAL", value: v.sweepInterval },

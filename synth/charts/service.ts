@@ -99,6 +99,7 @@ function commonVariables(name: ServiceName): Variable[] {
     { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
     { name: "JOB_NAMESPACES", value: jobNamespaces },
     { name: "ACK_WAIT", value: v.ackWait },
+    { name: "HISTORY", value: v.history },
     { name: "LOG_LEVEL", value: v.logLevel },
     { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
     // What is left of the grace period is for the kubelet, and for ending the process.

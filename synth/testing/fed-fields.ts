@@ -103,6 +103,7 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
     ["pullPolicy", container?.imagePullPolicy, values.image.pullPolicy],
     ["extraEnv", extra === 0 ? [] : container?.env?.slice(-extra), own.extraEnv],
     ["ACK_WAIT", variables["ACK_WAIT"], values.ackWait],
+    ["HISTORY", variables["HISTORY"], values.history],
     ["NATS_USER", variables["NATS_USER"], auth.user === "" ? undefined : unexpanded(auth.user)],
     ["SHUTDOWN_TIMEOUT", variables["SHUTDOWN_TIMEOUT"], `${own.terminationGracePeriodSeconds - 5}s`],
     [
@@ -117,11 +118,7 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
       ["LEADER_ELECTION", variables["LEADER_ELECTION"], String(own.leaderElection)],
       ["Lease", ofKind(all, "Role").some(isLeaseRole), own.leaderElection && values.rbac.create],
     );
-  if (name === "monitor")
-    fields.push(
-      ["HISTORY", variables["HISTORY"], values.history],
-      ["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore],
-    );
+  if (name === "monitor") fields.push(["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore]);
   return [
     ...fields.map(([field, is, wanted]) => ({ where: `${name}: ${field}`, is, wanted })),
     ...podFields(name, spec?.template, values, own),
