@@ -297,6 +297,12 @@ describe("what probes see", () => {
     await stop({ election, client });
   });
 
+  it("an election that has not been started is no reason for a restart: something else is being waited for", async () => {
+    const { election } = candidate("a");
+    await time.pass(3_600_000);
+    expect(election.heartbeat.problem()).toBeUndefined();
+  });
+
   it("a standby and a leader are alive for as long as they turn", async () => {
     const [a, b] = [candidate("a"), candidate("b")];
     await a.election.start();

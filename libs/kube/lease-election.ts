@@ -1,6 +1,6 @@
 import { errorText } from "../contract/errors.ts";
 import { Backoff, pause } from "../runtime/backoff.ts";
-import { Heartbeat } from "../runtime/health.ts";
+import { type Check, Heartbeat } from "../runtime/health.ts";
 import type { Service } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import type { KubeClient } from "./client.ts";
@@ -36,7 +36,11 @@ const LONGEST_BACKOFF_MS = 30_000;
 export class LeaseElection implements Service {
   readonly name = "election";
   /** Liveness: silent when a term does not end though it was told to, or when the campaign hangs. A server that is away is no reason. */
-  readonly heartbeat: Heartbeat;
+  readonly heartbeat: Check = {
+    name: "election",
+    problem: () => (this.#running === undefined ? undefined : this.#beat.problem()),
+  };
+  readonly #beat: Heartbeat;
   readonly #leases: LeasesApi;
   readonly #leaseName: string;
   readonly #identity: string;
@@ -88,7 +92,7 @@ export class LeaseElection implements Service {
     this.#random = options.random ?? Math.random;
     this.#backoff = new Backoff({ initialMs: 1_000, maxMs: LONGEST_BACKOFF_MS, random: this.#random });
     this.#answeredAtMs = this.#nowMs();
-    this.heartbeat = new Heartbeat("election", Math.max(STALL_MS, 2 * this.#leaseDurationMs), this.#nowMs);
+    this.#beat = new Heartbeat("election", Math.max(STALL_MS, 2 * this.#leaseDurationMs), this.#nowMs);
   }
 
   /** Resolves at once: the campaign runs in the background. */
@@ -123,7 +127,7 @@ export class LeaseElection implements Service {
   async #campaign(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      this.heartbeat.beat();
+      this.#beat.beat();
       const claim = await this.#claim(this.#answerTimeoutMs());
       if (claim !== "held") await this.#wait(this.#retryPeriodMs * (1 + this.#random()), signal);
       else if (this.#leftMs() > 0 && !signal.aborted) await this.#lead();
@@ -180,7 +184,7 @@ export class LeaseElection implements Service {
       await this.#wait(upTo(this.#retryPeriodMs), ended);
       if (ended.aborted) return;
       loseIfLate();
-      if (!term.signal.aborted) this.heartbeat.beat();
+      if (!term.signal.aborted) this.#beat.beat();
       const claim = await this.#claim(upTo(this.#answerTimeoutMs()));
       if (claim === "other") return lose(`it is held by ${this.leader() ?? "nobody"}`);
       loseIfLate();
