@@ -80,10 +80,10 @@ export function attemptData(record: JobRecord): Record<string, unknown> {
   };
 }
 
-/** Who causes the events and the dead letter of the record's attempt. */
+/** Who causes the events and the dead letter of the record's attempt. Attempt 0 is a tombstone's, which takes its message only later. */
 export function attemptSource(record: JobRecord): string {
   if (record.job !== undefined) return record.job.uid;
-  return record.source === undefined ? `life-${record.life}` : sourceKey(record.source);
+  return record.source === undefined || record.attempt === 0 ? `life-${record.life}` : sourceKey(record.source);
 }
 
 export function duplicateData(

@@ -8,7 +8,7 @@ export type JobState = (typeof JOB_STATES)[number];
 /** The state stands in a header too, so that sweeps read headers only. */
 export const STATE_HEADER = "Millrace-State";
 
-/** Attempts beyond the last ten are counted, not kept: the record stays ≤ 8 KiB. */
+/** Attempts beyond the last ten are counted, not kept. */
 export const ATTEMPTS_KEPT = 10;
 
 const timestamp = z.iso.datetime();
@@ -54,8 +54,17 @@ export const jobRecord = z.strictObject({
   source: messageSource.optional(),
   job: jobReference.optional(),
   attempts: z.array(attemptRecord).max(ATTEMPTS_KEPT),
-  /** Of this life: attempts that cost nothing, and how often the API server refused this job while it accepted others. */
-  counts: z.strictObject({ free: z.int().min(0).default(0), refused: z.int().min(0).default(0) }).prefault({}),
+  /**
+   * Of this life: attempts that cost nothing but count towards `freeLimit`, attempts that count nowhere because their queue was blocked, and how
+   * often the API server refused this job while it accepted others.
+   */
+  counts: z
+    .strictObject({
+      free: z.int().min(0).default(0),
+      blocked: z.int().min(0).default(0),
+      refused: z.int().min(0).default(0),
+    })
+    .prefault({}),
   /** What a retrying record awaits. */
   next: z.strictObject({ attempt: z.int().positive(), memory: memoryLimits.optional(), notBefore: timestamp }).optional(),
   /** The `budgetFrom` of the life before: its `created` event has the bytes until this life's first attempt is created. */

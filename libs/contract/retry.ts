@@ -55,11 +55,11 @@ export function effectOfClass(failureClass: FailureClass, config: RetryConfig): 
 }
 
 function freeRetry(record: JobRecord, { config, blocked, random }: RetryPolicy): RetryDecision {
-  const taken = record.counts.free;
+  const { free: taken, blocked: uncounted } = record.counts;
   if (!blocked && taken >= config.freeLimit)
     return dead(`${taken} attempts had ended through nobody's fault; freeLimit allows no more`);
   const { initial, max } = config.freeBackoff;
-  const delayMs = jittered(Math.min(initial * FREE_FACTOR ** taken, max), random);
+  const delayMs = jittered(grown(initial, FREE_FACTOR, taken + uncounted, max), random);
   return { kind: "retry", delayMs, free: true, memory: heldMemory(record) };
 }
 
@@ -68,7 +68,9 @@ function budgetRetry(record: JobRecord, policy: RetryPolicy, memory: MemoryLimit
   const burnt = burntAttempts(record);
   const allowed = policy.attempts ?? policy.config.attempts;
   if (burnt >= allowed) return dead(allowed === 1 ? "its only attempt" : `all ${allowed} attempts are used up`);
-  const delayMs = backoff.delays?.[Math.min(burnt, backoff.delays.length) - 1] ?? exponential(backoff, burnt);
+  const delayMs =
+    backoff.delays?.[Math.min(burnt, backoff.delays.length) - 1] ??
+    grown(backoff.initial, backoff.factor, burnt - 1, backoff.max);
   return { kind: "retry", delayMs: jittered(delayMs, policy.random), free: false, memory };
 }
 
@@ -84,7 +86,7 @@ function memoryRetry(record: JobRecord, failed: Failed, policy: RetryPolicy): Re
 
 /** Attempts of this life that cost one, the ended one included. */
 export function burntAttempts(record: JobRecord): number {
-  return record.attempt - record.budgetFrom + 1 - record.counts.free;
+  return record.attempt - record.budgetFrom + 1 - record.counts.free - record.counts.blocked;
 }
 
 /** What an earlier attempt was given stays: the job needs it. */
@@ -92,11 +94,9 @@ function heldMemory(record: JobRecord): MemoryLimits | undefined {
   return currentAttempt(record)?.memory;
 }
 
-function exponential(
-  backoff: { readonly initial: number; readonly factor: number; readonly max: number },
-  burnt: number,
-): number {
-  return Math.min(backoff.initial * backoff.factor ** (burnt - 1), backoff.max);
+/** Without a first pause there is none later: 0 × ∞ would be no number. */
+function grown(initialMs: number, factor: number, times: number, maxMs: number): number {
+  return initialMs === 0 ? 0 : Math.min(initialMs * factor ** times, maxMs);
 }
 
 function jittered(delayMs: number, random: number): number {

@@ -1,11 +1,20 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { JOB_STATES, type JobRecord, type JobState, jobRecord } from "./record.ts";
-import { JOB, recordIn, SOURCE } from "./testing/records.ts";
-import { type AttemptEnded, type FirstSight, transition } from "./transition.ts";
+import { queueConfig } from "./queue-config.ts";
+import type { JobRecord } from "./record.ts";
+import type { AttemptEnded, Cancelled, Delayed, FirstSight, Followed, RecordEvent, Refused } from "./record-event.ts";
+import type { RetryPolicy } from "./retry.ts";
+import { JOB, SOURCE } from "./testing/records.ts";
+import { lastAttempt, transition } from "./transition.ts";
 import type { Ended } from "./verdict.ts";
 
-const at = "2026-01-01T00:05:00Z";
+const at = "2026-01-01T00:05:00.000Z";
+const policy: RetryPolicy = {
+  config: queueConfig.parse({}).retry,
+  attempts: undefined,
+  final: undefined,
+  blocked: false,
+  random: 0.5,
+};
 const success: Ended = {
   kind: "succeeded",
   endedAt: at,
@@ -14,147 +23,306 @@ const success: Ended = {
   startedAt: "2026-01-01T00:01:00Z",
   result: "42",
 };
-const failure: Ended = { kind: "failed", class: "oom", reason: "out of memory", endedAt: at, exitCode: 137 };
+const failure: Ended = { kind: "failed", class: "exit", reason: "container main exited with code 3", endedAt: at, exitCode: 3 };
+const hopeless: Ended = { kind: "failed", class: "image", reason: "not found", endedAt: at };
+const stopped: Ended = { kind: "cancelled", reason: "cancelled by ann", endedAt: at };
 
-const sight = (rest: Partial<FirstSight> = {}): FirstSight => ({
+const about = { id: "a", hash: "h".repeat(20), queue: "default", type: "hello", messageHash: "m1", source: SOURCE };
+const sight = (attempt: number, life = 1, uid = `uid-${attempt}`, rest: Partial<FirstSight> = {}): FirstSight => ({
   kind: "firstSight",
-  id: "a",
-  hash: "h".repeat(20),
-  queue: "default",
-  type: "hello",
-  messageHash: "m1",
-  source: SOURCE,
-  attempt: 1,
-  job: JOB,
+  ...about,
+  attempt,
+  life,
+  job: { ...JOB, uid },
   at,
   ...rest,
 });
-const ended = (rest: Partial<AttemptEnded> = {}): AttemptEnded => ({
+const ended = (verdict: Ended, rest: Partial<AttemptEnded> = {}): AttemptEnded => ({
   kind: "attemptEnded",
   attempt: 1,
-  uid: JOB.uid,
-  verdict: success,
+  uid: "uid-1",
+  verdict,
+  policy,
   at,
   ...rest,
 });
-const awaiting = (attempt: number): Partial<JobRecord> => ({ next: { attempt, notBefore: at } });
+const delayed = (attempt: number, rest: Partial<Delayed> = {}): Delayed => ({
+  kind: "delayed",
+  ...about,
+  attempt,
+  life: 1,
+  memory: undefined,
+  notBefore: "2026-01-01T09:00:00.000Z",
+  why: "the cluster says no",
+  refused: 0,
+  at,
+  ...rest,
+});
+const followed = (attempt: number, rest: Partial<Followed> = {}): Followed => ({
+  kind: "followed",
+  ...about,
+  attempt,
+  life: 1,
+  memory: undefined,
+  at,
+  ...rest,
+});
+const retrySource = { stream: "RETRY", seq: 9, storedAt: "1758000000000000009" };
+const refusal: Refused = { kind: "refused", attempt: 2, life: 1, source: retrySource, reason: "template gone", at };
+const cancel: Cancelled = { kind: "cancelled", id: "a", hash: about.hash, queue: "default", reason: "cancelled by ann", at };
+const adoption: RecordEvent = { kind: "adopted", type: "hello", messageHash: "m1", source: SOURCE, at };
+const rerun: RecordEvent = { kind: "startedAgain", reason: "run again by ann", at };
 
-describe("transition: a first sight", () => {
-  it("F1: of an unknown id makes a running record of life 1 that its schema accepts", () => {
-    const moved = transition(undefined, sight());
-    expect(moved).toMatchObject({ kind: "moved", record: { state: "running", attempt: 1, life: 1, budgetFrom: 1, job: JOB } });
-    expect(moved.kind === "moved" && jobRecord.parse(moved.record)).toEqual(moved.kind === "moved" && moved.record);
+function recordAfter(...events: readonly RecordEvent[]): JobRecord {
+  let record: JobRecord | undefined;
+  for (const event of events) {
+    const moved = transition(record, event);
+    if (moved.kind === "refused") throw new Error(moved.why);
+    record = moved.record;
+  }
+  if (record === undefined) throw new Error("no event");
+  return record;
+}
+
+/** One record for each way in which a job can stand, made by the events that lead there. */
+const RECORDS: Readonly<Record<string, JobRecord | undefined>> = {
+  none: undefined,
+  tombstone: recordAfter(cancel),
+  adopted: recordAfter(cancel, adoption),
+  asleep: recordAfter(delayed(1)),
+  running: recordAfter(sight(1)),
+  retrying: recordAfter(sight(1), ended(failure)),
+  succeeded: recordAfter(sight(1), ended(success)),
+  dead: recordAfter(sight(1), ended(hopeless)),
+  cancelled: recordAfter(sight(1), ended(stopped)),
+  refused: recordAfter(sight(1), ended(failure), refusal),
+  again: recordAfter(sight(1), ended(success), rerun),
+};
+
+const EVENTS: Readonly<Record<string, RecordEvent>> = {
+  "Job of attempt 1": sight(1),
+  "Job of attempt 2": sight(2),
+  "second Job of attempt 1": sight(1, 1, "uid-x"),
+  "Job of attempt 2, life 2": sight(2, 2),
+  "Job of attempt 9, life 2": sight(9, 2),
+  success: ended(success),
+  failure: ended(failure),
+  "hopeless failure": ended(hopeless),
+  stopped: ended(stopped),
+  "success of another Job": ended(success, { uid: "uid-x" }),
+  "success of attempt 2": ended(success, { attempt: 2 }),
+  "delay of attempt 2": delayed(2),
+  "refusal of attempt 2": refusal,
+  cancel: cancel,
+  adoption: adoption,
+  rerun: rerun,
+  "RETRY is at attempt 2": followed(2),
+};
+
+/** To what state each event moves each record; `-` = refused, `=` = it is there already. */
+const TABLE = `
+                          none       tombstone  adopted    asleep     running    retrying   succeeded  dead       cancelled  refused    again
+Job of attempt 1          running    -          -          running    =          =          =          =          =          -          =
+Job of attempt 2          running    -          -          running    running    running    -          -          -          -          -
+second Job of attempt 1   running    -          -          running    -          -          -          -          -          -          -
+Job of attempt 2, life 2  running    running    running    running    running    -          running    running    running    -          running
+Job of attempt 9, life 2  running    running    running    running    running    running    running    running    running    running    running
+success                   -          -          -          -          succeeded  =          =          =          =          -          =
+failure                   -          -          -          -          retrying   =          =          =          =          -          =
+hopeless failure          -          -          -          -          dead       =          =          =          =          -          =
+stopped                   -          -          -          -          cancelled  =          =          =          =          -          =
+success of another Job    -          -          -          -          -          -          -          -          -          -          -
+success of attempt 2      -          -          -          -          -          -          -          -          -          -          -
+delay of attempt 2        retrying   -          -          retrying   retrying   retrying   -          -          -          -          -
+refusal of attempt 2      -          -          -          -          -          dead       -          -          -          =          -
+cancel                    cancelled  =          =          cancelled  -          cancelled  -          -          =          -          cancelled
+adoption                  -          cancelled  =          -          -          -          -          -          =          -          -
+rerun                     -          -          retrying   -          -          -          retrying   retrying   retrying   retrying   =
+RETRY is at attempt 2     retrying   -          -          retrying   retrying   =          -          -          -          -          -
+`;
+
+function rowsOf(table: string): readonly (readonly [event: string, record: string, outcome: string])[] {
+  const [head = "", ...rows] = table.split("\n").filter((line) => line.trim() !== "");
+  const columns = head.trim().split(/\s+/);
+  return rows.flatMap((row) => {
+    const [event = "", ...outcomes] = row.split(/\s{2,}/);
+    return columns.map((record, column) => [event, record, outcomes[column] ?? ""] as const);
+  });
+}
+
+describe("transition: every event on every record", () => {
+  it("the table names each of them", () => {
+    expect(rowsOf(TABLE)).toHaveLength(Object.keys(EVENTS).length * Object.keys(RECORDS).length);
   });
 
-  it("F1: of the awaited attempt goes on with the record", () => {
-    const record = recordIn("retrying", awaiting(2));
-    const moved = transition(record, sight({ attempt: 2, job: { ...JOB, uid: "uid-2" }, source: { ...SOURCE, seq: 9 } }));
+  it.each(rowsOf(TABLE))("%s, %s: %s", (event, name, outcome) => {
+    const record = RECORDS[name];
+    const given = EVENTS[event];
+    if (given === undefined || !(name in RECORDS)) throw new Error("the table names what does not exist");
+    const moved = transition(record, given);
+    if (outcome === "-") return expect(moved).toEqual({ kind: "refused", why: expect.stringMatching(/./) });
+    if (outcome === "=") return expect(moved).toEqual({ kind: "already", record });
+    expect(moved).toMatchObject({ kind: "moved", record: { state: outcome } });
+  });
+});
+
+describe("F1: the first sight of a Job", () => {
+  it("of an unknown id begins life 1", () => {
+    expect(recordAfter(sight(1))).toMatchObject({ attempt: 1, life: 1, budgetFrom: 1, job: JOB, source: SOURCE, createdAt: at });
+  });
+
+  it("goes on with the record: its message is the source, its number the attempt, its memory what was awaited", () => {
+    const waiting = { ...recordAfter(sight(1), ended(failure)), next: { attempt: 2, notBefore: at, memory: { main: "48Mi" } } };
+    const moved = transition(waiting, sight(2, 1, "uid-2", { source: retrySource }));
     expect(moved).toMatchObject({
-      kind: "moved",
-      record: {
-        state: "running",
-        attempt: 2,
-        createdAt: record.createdAt,
-        source: { seq: 9 },
-        attempts: [{ n: 1 }, { n: 2, uid: "uid-2" }],
-      },
+      record: { attempt: 2, source: retrySource, attempts: [{ n: 1 }, { n: 2, uid: "uid-2", memory: { main: "48Mi" } }] },
     });
-    expect(moved.kind === "moved" && moved.record.next).toBeUndefined();
+    expect(moved.kind === "moved" && moved.record).not.toHaveProperty("next");
+    expect(moved.kind === "moved" && moved.record).not.toHaveProperty("reason");
   });
 
-  it.each(JOB_STATES)("I1: of the Job that a %s record names changes nothing", (state) => {
-    const record = recordIn(state, awaiting(2));
-    expect(transition(record, sight())).toEqual({ kind: "already", record });
+  it("F5: of a Job ahead of its record begins the life that it is of, without what the former one left", () => {
+    const moved = transition(recordAfter(sight(1), ended(success)), sight(4, 2));
+    expect(moved).toMatchObject({ record: { state: "running", attempt: 4, life: 2, budgetFrom: 4, formerLifeFrom: 1 } });
+    expect(moved.kind === "moved" && moved.record).not.toHaveProperty("result");
   });
 
-  it.each(JOB_STATES)("I1: of another Job is refused by a %s record that does not await it", (state) => {
-    for (const attempt of [1, 3]) {
-      const moved = transition(recordIn(state, awaiting(2)), sight({ attempt, job: { ...JOB, uid: "uid-2" } }));
-      expect(moved.kind).toBe("refused");
-    }
+  it("F5: of a Job ahead of a tombstone tells the record what it is about", () => {
+    expect(transition(recordAfter(cancel), sight(1, 2))).toMatchObject({ record: { messageHash: "m1", type: "hello", life: 2 } });
   });
 
   it("keeps the last ten attempts", () => {
-    const attempts = Array.from({ length: 10 }, (_, index) => ({ n: index + 1, uid: String(index) }));
-    const moved = transition(
-      recordIn("retrying", { attempts, attempt: 10, ...awaiting(11) }),
-      sight({ attempt: 11, job: { ...JOB, uid: "x" } }),
-    );
-    expect(moved).toMatchObject({ kind: "moved", record: { attempts: { length: 10, 9: { n: 11 } } } });
+    const events = Array.from({ length: 12 }, (_, index) => index + 1).flatMap((n) => [
+      sight(n),
+      ended(failure, { attempt: n, uid: `uid-${n}`, policy: { ...policy, attempts: 100 } }),
+    ]);
+    expect(recordAfter(...events).attempts.map(({ n }) => n)).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   });
 });
 
-describe("transition: the end of an attempt", () => {
-  it.each([
-    ["success", success, { state: "succeeded", result: "42", attempts: [{ outcome: "succeeded", exitCode: 0, node: "node0" }] }],
-    [
-      "failure",
-      failure,
-      { state: "dead", reason: "out of memory", attempts: [{ outcome: "failed", class: "oom", exitCode: 137 }] },
-    ],
-  ])("a running record takes a %s", (_what, verdict, expected) => {
-    const moved = transition(recordIn("running"), ended({ verdict }));
-    expect(moved).toMatchObject({ kind: "moved", record: expected });
-    expect(() => moved.kind === "moved" && jobRecord.parse(moved.record)).not.toThrow();
+describe("J1: the end of an attempt", () => {
+  it("is kept with the attempt", () => {
+    expect(recordAfter(sight(1), ended(success))).toMatchObject({
+      result: "42",
+      attempts: [{ n: 1, outcome: "succeeded", exitCode: 0, node: "node0", startedAt: "2026-01-01T00:01:00Z", endedAt: at }],
+    });
+    expect(recordAfter(sight(1), ended(failure))).toMatchObject({
+      attempts: [{ outcome: "failed", class: "exit", exitCode: 3, reason: "container main exited with code 3" }],
+      next: { attempt: 2, notBefore: "2026-01-01T00:05:10.000Z" },
+    });
+    expect(recordAfter(sight(1), ended(stopped))).toMatchObject({
+      reason: "cancelled by ann",
+      attempts: [{ outcome: "cancelled" }],
+    });
   });
 
-  const terminal: readonly JobState[] = ["succeeded", "dead", "cancelled"];
-  it.each(terminal)("I7: a %s record stays what it is, whatever the verdict", (state) => {
-    const record = recordIn(state);
-    for (const verdict of [success, failure]) expect(transition(record, ended({ verdict }))).toEqual({ kind: "already", record });
+  it("a dead record says why it failed and why nothing more is tried", () => {
+    const last = ended(failure, { policy: { ...policy, attempts: 1 } });
+    expect(recordAfter(sight(1), last).reason).toBe("container main exited with code 3; its only attempt");
+    expect(recordAfter(sight(1), ended(hopeless)).reason).toBe("not found");
   });
 
-  it("a retrying record refuses it", () => {
-    expect(transition(recordIn("retrying"), ended()).kind).toBe("refused");
-  });
-
-  it("no record refuses it", () => {
-    expect(transition(undefined, ended()).kind).toBe("refused");
-  });
-
-  it.each(JOB_STATES)("I5: a %s record refuses the verdict of another uid or attempt", (state) => {
-    const record = recordIn(state);
-    expect(transition(record, ended({ uid: "uid-2" })).kind).toBe("refused");
-    expect(transition(record, ended({ attempt: 2 })).kind).toBe("refused");
-  });
-
-  it("a record stays within its schema, however long the texts", () => {
-    fc.assert(
-      fc.property(fc.string({ maxLength: 5_000 }), fc.boolean(), (text, good) => {
-        const verdict: Ended = good ? { ...success, result: text } : { ...failure, reason: text };
-        const moved = transition(recordIn("running"), ended({ verdict }));
-        expect(moved.kind === "moved" && jobRecord.safeParse(moved.record).success).toBe(true);
-      }),
-    );
+  it("nobody's fault is counted as free, and not at all while the queue is blocked", () => {
+    const evicted: Ended = { kind: "failed", class: "evicted", reason: "drained", endedAt: at };
+    expect(recordAfter(sight(1), ended(evicted)).counts).toEqual({ free: 1, blocked: 0, refused: 0 });
+    const blocked = { ...policy, blocked: true };
+    expect(recordAfter(sight(1), ended(evicted, { policy: blocked })).counts).toEqual({ free: 0, blocked: 1, refused: 0 });
+    expect(recordAfter(sight(1), ended(failure, { policy: blocked })).counts).toEqual({ free: 0, blocked: 0, refused: 0 });
   });
 });
 
-describe("transition: any sequence of events", () => {
-  it("I1, I7: one recorded Job per attempt and one outcome, for ever", () => {
-    const events = fc.oneof(
-      fc
-        .record({ attempt: fc.integer({ min: 1, max: 2 }), uid: fc.constantFrom("uid-1", "uid-2") })
-        .map(({ attempt, uid }) => sight({ attempt, job: { ...JOB, uid } })),
-      fc
-        .record({
-          attempt: fc.integer({ min: 1, max: 2 }),
-          uid: fc.constantFrom("uid-1", "uid-2"),
-          verdict: fc.constantFrom(success, failure),
-        })
-        .map((facts) => ended(facts)),
-    );
-    fc.assert(
-      fc.property(fc.array(events, { maxLength: 12 }), (sequence) => {
-        let record: JobRecord | undefined;
-        for (const event of sequence) {
-          const moved = transition(record, event);
-          if (moved.kind === "refused") continue;
-          if (moved.kind === "already") expect(moved.record).toBe(record);
-          if (record !== undefined) expect(moved.record.job).toEqual(record.job);
-          if (record?.state === "succeeded" || record?.state === "dead") expect(moved.record.state).toBe(record.state);
-          record = moved.record;
-        }
-      }),
-    );
+describe("D8, D10: an attempt that is put to sleep", () => {
+  it("a fresh message sleeps as attempt 1, of which no Job exists", () => {
+    const record = recordAfter(delayed(1));
+    expect(record).toMatchObject({ attempt: 0, life: 1, budgetFrom: 1, attempts: [], source: SOURCE, next: { attempt: 1 } });
+    expect(record).not.toHaveProperty("job");
+  });
+
+  it("a due retry sleeps on: its own message is the source, and what it was refused and is to get is kept", () => {
+    const again = delayed(2, { source: retrySource, memory: { main: "48Mi" }, refused: 2 });
+    const record = recordAfter(sight(1), ended(failure), again);
+    expect(record).toMatchObject({
+      attempt: 1,
+      source: retrySource,
+      counts: { refused: 2 },
+      next: { attempt: 2, notBefore: "2026-01-01T09:00:00.000Z", memory: { main: "48Mi" } },
+    });
+    expect(transition(record, again)).toEqual({ kind: "already", record });
+  });
+});
+
+describe("P1: a cancel", () => {
+  it("uses the awaited number up, so that a rerun begins with another", () => {
+    const record = recordAfter(sight(1), ended(failure), cancel);
+    expect(record).toMatchObject({
+      attempt: 2,
+      reason: "cancelled by ann",
+      attempts: [{ n: 1 }, { n: 2, outcome: "cancelled" }],
+    });
+    expect(record).not.toHaveProperty("job");
+    expect(recordAfter(sight(1), ended(failure), cancel, rerun)).toMatchObject({ life: 2, budgetFrom: 3, next: { attempt: 3 } });
+  });
+
+  it("a tombstone takes the identity of the first message", () => {
+    expect(recordAfter(cancel)).toMatchObject({ attempt: 0, messageHash: "", type: "" });
+    expect(recordAfter(cancel, adoption)).toMatchObject({ state: "cancelled", messageHash: "m1", type: "hello", source: SOURCE });
+    expect(recordAfter(cancel, adoption, rerun)).toMatchObject({ life: 2, next: { attempt: 1 } });
+  });
+});
+
+describe("D7: an attempt that was refused for good", () => {
+  it("is an attempt without a Job, from the message that was refused", () => {
+    const record = recordAfter(sight(1), ended(failure), refusal);
+    expect(record).toMatchObject({
+      attempt: 2,
+      source: retrySource,
+      reason: "template gone",
+      attempts: [{ n: 1 }, { n: 2, class: "refused", outcome: "failed" }],
+    });
+    expect(record).not.toHaveProperty("job");
+    expect(record).not.toHaveProperty("next");
+  });
+});
+
+describe("P2, P3: another life", () => {
+  it("has a budget of its own and no result of the former one", () => {
+    const used = recordAfter(sight(1), ended({ kind: "failed", class: "lost", reason: "", endedAt: at }), sight(2));
+    const done = transition(used, ended(success, { attempt: 2, uid: "uid-2" }));
+    const again = transition(done.kind === "moved" ? done.record : undefined, rerun);
+    expect(again).toMatchObject({
+      record: {
+        life: 2,
+        budgetFrom: 3,
+        formerLifeFrom: 1,
+        counts: { free: 0, blocked: 0, refused: 0 },
+        next: { attempt: 3, notBefore: at },
+      },
+    });
+    expect(again.kind === "moved" && again.record).not.toHaveProperty("result");
+  });
+
+  it("is asked for once: when its first attempt exists it has to end first", () => {
+    const again = recordAfter(sight(1), ended(success), rerun);
+    expect(transition(again, rerun).kind).toBe("already");
+    const failed = recordAfter(sight(1), ended(success), rerun, sight(2, 2), ended(failure, { attempt: 2, uid: "uid-2" }));
+    expect(transition(failed, rerun)).toEqual({ kind: "refused", why: "it has not ended: retrying" });
+  });
+});
+
+describe("D4: a record that follows a RETRY message", () => {
+  it("awaits it, and still names the message of the attempt before as its source", () => {
+    const memory = { main: "72Mi" };
+    expect(recordAfter(sight(1), followed(3, { source: retrySource, memory }))).toMatchObject({
+      state: "retrying",
+      attempt: 1,
+      source: SOURCE,
+      next: { attempt: 3, memory, notBefore: at },
+    });
+  });
+
+  it("names no source where there was no record: the awaited message must not be removed", () => {
+    const record = recordAfter(followed(3, { source: retrySource }));
+    expect(record).not.toHaveProperty("source");
+    expect(lastAttempt(record)).toBe(3);
   });
 });

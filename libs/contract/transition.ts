@@ -9,12 +9,14 @@ import type {
   Delayed,
   FirstSight,
   Followed,
+  OutcomeSeen,
   RecordEvent,
   Refused,
   StartedAgain,
 } from "./record-event.ts";
+import { cut, fitted } from "./record-size.ts";
 import { retryDecision } from "./retry.ts";
-import { sameSource, sourceKey } from "./source.ts";
+import { type MessageSource, sameSource, sourceKey } from "./source.ts";
 import type { Failed } from "./verdict.ts";
 
 export type Transition =
@@ -53,10 +55,16 @@ export function transition(record: JobRecord | undefined, event: RecordEvent): T
       return startedAgain(record, event);
     case "followed":
       return followed(record, event);
+    case "outcomeSeen":
+      return outcomeSeen(record, event);
     default:
       return assertNever(event);
   }
 }
+
+const NOTHING_COUNTED: JobRecord["counts"] = { free: 0, blocked: 0, refused: 0 };
+/** The producer chose it, and a subject may be 4 KiB long. */
+const TYPE_BYTES = 256;
 
 /** The highest attempt number that the record knows of, made or awaited. */
 export function lastAttempt(record: Pick<JobRecord, "attempt" | "next">): number {
@@ -64,9 +72,9 @@ export function lastAttempt(record: Pick<JobRecord, "attempt" | "next">): number
 }
 
 /** Whether the attempt can only be explained by a record that is older than it (restored data). A job that ended goes on in another life only. */
-export function isAhead(attempt: { readonly attempt: number; readonly life: number }, record: JobRecord): boolean {
-  if (attempt.life !== record.life) return attempt.life > record.life;
-  return !isTerminal(record.state) && attempt.attempt > lastAttempt(record);
+export function isAhead({ attempt, life }: { readonly attempt: number; readonly life: number }, record: JobRecord): boolean {
+  const sameLife = life === record.life && !isTerminal(record.state);
+  return (life > record.life || sameLife) && attempt > lastAttempt(record);
 }
 
 export function awaits(record: JobRecord, { attempt, life }: { readonly attempt: number; readonly life: number }): boolean {
@@ -138,11 +146,12 @@ function failed(ended: JobRecord, verdict: Failed, { policy, at }: AttemptEnded)
         reason: cut([verdict.reason, decision.why].filter((text) => text !== "").join("; "), 500),
       });
     case "retry": {
-      const free = ended.counts.free + (decision.free && !policy.blocked ? 1 : 0);
+      const { free, blocked } = ended.counts;
+      const counts = policy.blocked ? { blocked: blocked + 1 } : { free: free + 1 };
       return moved({
         ...ended,
         state: "retrying",
-        counts: { ...ended.counts, free },
+        counts: decision.free ? { ...ended.counts, ...counts } : ended.counts,
         next: { attempt: ended.attempt + 1, notBefore: later(at, decision.delayMs), ...memoryOf(decision.memory) },
         reason: cut(verdict.reason, 500),
       });
@@ -165,12 +174,12 @@ function endOf({ verdict }: AttemptEnded): Partial<AttemptRecord> {
 }
 
 function delayed(record: JobRecord | undefined, event: Delayed): Transition {
-  if (record !== undefined && !awaits(record, event) && !isAhead(event, record)) {
+  const awaited = record !== undefined && awaits(record, event);
+  if (record !== undefined && !awaited && !isAhead(event, record)) {
     return refused(`the record does not await attempt ${event.attempt} (${record.state}, attempt ${record.attempt})`);
   }
-  const same =
-    record?.next?.notBefore === event.notBefore && record.source !== undefined && sameSource(record.source, event.source);
-  if (record !== undefined && same) return already(record);
+  const isSame = (source: MessageSource | undefined): boolean => source !== undefined && sameSource(source, event.source);
+  if (awaited && record.next?.notBefore === event.notBefore && isSame(record.source)) return already(record);
   const known = lifeOf(record, event);
   return moved({
     ...known,
@@ -213,7 +222,7 @@ function cancelled(record: JobRecord | undefined, event: Cancelled): Transition 
   const reason = cut(event.reason, 500);
   if (record === undefined) {
     const tombstone = { id, hash, queue, type: "", messageHash: "", attempt: 0, life: 1, budgetFrom: 1 };
-    const empty = { attempts: [], counts: { free: 0, refused: 0 }, createdAt: at, updatedAt: at };
+    const empty = { attempts: [], counts: NOTHING_COUNTED, createdAt: at, updatedAt: at };
     return moved({ ...tombstone, ...empty, state: "cancelled", reason });
   }
   switch (record.state) {
@@ -252,12 +261,15 @@ function cancelled(record: JobRecord | undefined, event: Cancelled): Transition 
 function adopted(record: JobRecord | undefined, event: Adopted): Transition {
   if (record?.state !== "cancelled") return refused("only a cancelled record takes a message");
   if (record.messageHash !== "") return already(record);
-  const { type, messageHash, source, at } = event;
-  return moved({ ...record, type, messageHash, source, updatedAt: at });
+  const { messageHash, source, at } = event;
+  return moved({ ...record, type: cut(event.type, TYPE_BYTES), messageHash, source, updatedAt: at });
 }
 
 function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgain): Transition {
   if (record === undefined) return refused("there is no record");
+  // Asked again before the first attempt of the other life was made: whatever a crash has left undone is done.
+  if (record.state === "retrying" && record.formerLifeFrom !== undefined && record.attempt < record.budgetFrom)
+    return already(record);
   if (!isTerminal(record.state)) return refused(`it has not ended: ${record.state}`);
   if (record.messageHash === "") return refused("it was cancelled before any message of it was pulled: there is nothing to run");
   const { result: _result, ...rest } = record;
@@ -268,7 +280,7 @@ function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgai
     life: record.life + 1,
     budgetFrom: attempt,
     formerLifeFrom: record.budgetFrom,
-    counts: { free: 0, refused: 0 },
+    counts: NOTHING_COUNTED,
     next: { attempt, notBefore: at },
     reason: cut(reason, 500),
     updatedAt: at,
@@ -278,9 +290,10 @@ function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgai
 function followed(record: JobRecord | undefined, event: Followed): Transition {
   if (record !== undefined && awaits(record, event)) return already(record);
   if (record !== undefined && !isAhead(event, record)) return refused("the message is not ahead of the record");
+  const { source: _awaited, ...begun } = lifeOf(undefined, event);
   return moved({
     // The source stays that of the attempt before: it is removed when that one is settled, and the awaited message must not be.
-    ...lifeOf(record, event),
+    ...(record === undefined ? begun : lifeOf(record, event)),
     state: "retrying",
     next: { attempt: event.attempt, notBefore: event.at, ...memoryOf(event.memory) },
     reason: "its retry was ahead of its record, which follows",
@@ -288,15 +301,28 @@ function followed(record: JobRecord | undefined, event: Followed): Transition {
   });
 }
 
+function outcomeSeen(record: JobRecord | undefined, { attempt, state, at }: OutcomeSeen): Transition {
+  if (record === undefined) return refused("there is no record");
+  if (isTerminal(record.state)) return already(record);
+  if (attempt < record.attempt) return refused(`attempt ${attempt} is older than the record's`);
+  const { next: _next, job, ...rest } = record;
+  const own = attempt === record.attempt && job !== undefined ? { job } : {};
+  return moved({ ...rest, ...own, state, attempt, reason: "its end was read from its events", updatedAt: at });
+}
+
 /** The record as far as this attempt's life goes: a new one, the same, or one that begins another life. */
 function lifeOf(record: JobRecord | undefined, event: AttemptOf & { readonly at: string }): JobRecord {
-  const { id, hash, queue, type, messageHash, source, attempt, life, at } = event;
-  const begun = { life, budgetFrom: attempt, counts: { free: 0, refused: 0 } };
+  const { id, hash, queue, messageHash, source, attempt, life, at } = event;
+  const type = cut(event.type, TYPE_BYTES);
+  const begun = { life, budgetFrom: attempt, counts: NOTHING_COUNTED };
   if (record === undefined) {
     const empty = { attempt: attempt - 1, attempts: [], createdAt: at, updatedAt: at };
     return { id, hash, queue, type, messageHash, source, ...begun, ...empty, state: "retrying" };
   }
-  return life === record.life ? record : { ...record, ...begun, formerLifeFrom: record.budgetFrom };
+  if (life === record.life) return record;
+  const { result: _result, ...rest } = record;
+  const identity = record.messageHash === "" ? { type, messageHash } : {};
+  return { ...rest, ...identity, ...begun, formerLifeFrom: record.budgetFrom };
 }
 
 function memoryOf(memory: MemoryLimits | undefined): { readonly memory?: MemoryLimits } {
@@ -307,14 +333,8 @@ function later(at: string, delayMs: number): string {
   return new Date(Date.parse(at) + delayMs).toISOString();
 }
 
-/** By bytes of UTF-8, so that a record stays within its 8 KiB whatever the text is. */
-function cut(text: string, bytes: number): string {
-  const encoded = new TextEncoder().encode(text);
-  return encoded.length <= bytes ? text : new TextDecoder().decode(encoded.subarray(0, bytes)).replace(/\uFFFD+$/, "");
-}
-
 function moved(record: JobRecord): Transition {
-  return { kind: "moved", record };
+  return { kind: "moved", record: fitted(record) };
 }
 
 function already(record: JobRecord): Transition {
