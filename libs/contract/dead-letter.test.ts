@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { asciiJson, DLQ_HEADER, deadJobHeaders, rejectionHeaders } from "./dead-letter.ts";
+import { asciiJson } from "./ascii-json.ts";
+import { DLQ_HEADER, deadJobHeaders, rejectionHeaders } from "./dead-letter.ts";
 import { attemptData, jobEvent } from "./event.ts";
 import { REJECT_CODES } from "./message.ts";
+import type { JobRecord } from "./record.ts";
 import { recordIn, SOURCE } from "./testing/records.ts";
 
 const text = fc.oneof(
@@ -10,6 +12,8 @@ const text = fc.oneof(
   fc.string({ unit: fc.constantFrom("\r", "\n", ":", "\0", "é", "\u2028", "\ud800", "a"), maxLength: 300 }),
 );
 const original = fc.record({ subject: text, headers: fc.dictionary(text, fc.array(text, { maxLength: 3 }), { maxKeys: 4 }) });
+const RUNS = { seed: 20_261_122, numRuns: 200 } as const;
+const read = (headers: Readonly<Record<string, string>>, name: string): unknown => JSON.parse(headers[name] ?? "");
 const ONE_ASCII_LINE = /^[\x20-\x7e]*$/;
 
 describe("N5: the headers of a DLQ entry", () => {
@@ -39,18 +43,45 @@ describe("N5: the headers of a DLQ entry", () => {
 
   it("of a dead job are ASCII lines, and carry its class, exit code and node", () => {
     fc.assert(
-      fc.property(text, text, original, (id, reason, from) => {
+      fc.property(text, text, original, fc.option(text, { nil: undefined }), (id, reason, from, logTail) => {
         const record = recordIn("dead", {
           id,
           reason,
           attempts: [{ n: 1, uid: "u", class: "oom", exitCode: 137, node: "näme" }],
         });
-        const headers = deadJobHeaders(record, from);
+        const headers = deadJobHeaders(record, from, logTail);
         for (const value of Object.values(headers)) expect(value).toMatch(ONE_ASCII_LINE);
         expect(headers).toMatchObject({ [DLQ_HEADER.class]: "oom", [DLQ_HEADER.exitCode]: "137", [DLQ_HEADER.attempt]: "1" });
-        expect(JSON.parse(headers[DLQ_HEADER.id] ?? "")).toBe(id);
+        expect(read(headers, DLQ_HEADER.id)).toBe(id);
+        expect(read(headers, DLQ_HEADER.node)).toBe("näme");
+        if (logTail !== undefined) expect(read(headers, DLQ_HEADER.logTail)).toBe(logTail);
       }),
+      RUNS,
     );
+  });
+
+  it("of a dead job tell the whole story of its last life: each attempt, the first and the last error, the trace, the log's end", () => {
+    const attempts: JobRecord["attempts"] = [
+      { n: 2, uid: "u2", outcome: "failed", class: "lost", reason: "of the life before" },
+      { n: 3, uid: "u3", outcome: "failed", class: "oom", reason: "too little", memory: { main: "48Mi" } },
+      { n: 4, uid: "u4", outcome: "failed", class: "exit", exitCode: 3, reason: "exited", node: "n1" },
+    ];
+    const record = recordIn("dead", {
+      attempt: 4,
+      life: 2,
+      budgetFrom: 3,
+      attempts,
+      reason: "exited; all 2 attempts are used up",
+    });
+    const from = { subject: "jobs.default.hello", headers: { traceparent: ["00-aa-bb-01"] } };
+    const headers = deadJobHeaders(record, from, "x".repeat(5_000) + "the end");
+    expect(read(headers, DLQ_HEADER.attempts)).toEqual(attempts);
+    expect(read(headers, DLQ_HEADER.firstError)).toBe("attempt 3: oom: too little");
+    expect(read(headers, DLQ_HEADER.lastError)).toBe("attempt 4: exit: exited");
+    expect(read(headers, DLQ_HEADER.trace)).toBe("00-aa-bb-01");
+    expect(read(headers, DLQ_HEADER.logTail)).toMatch(/^x{1993}the end$/);
+    expect(read(headers, DLQ_HEADER.message)).toBe("JOBS-5-1758000000000000005");
+    expect(headers).toMatchObject({ [DLQ_HEADER.code]: "JOB_FAILED", [DLQ_HEADER.life]: "2", [DLQ_HEADER.class]: "exit" });
   });
 
   it("never repeat a Nats-* header as a header", () => {
@@ -75,6 +106,26 @@ describe("N5: the headers of a DLQ entry", () => {
       source: SOURCE,
       original: { subject: `jobs.default.${"é".repeat(2_000)}`, headers: huge },
     });
+    const bytes = Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0);
+    expect(bytes).toBeLessThan(64 * 1024);
+  });
+
+  it("fit into the server's 64 KiB, also for the most that a record, a log and a producer can say", () => {
+    const attempts = Array.from({ length: 10 }, (_, index) => ({
+      n: index + 1,
+      uid: "u".repeat(36),
+      class: "exit" as const,
+      reason: "é".repeat(150),
+      node: "n".repeat(253),
+    }));
+    const record = recordIn("dead", { id: "\u0001".repeat(256), attempt: 10, attempts, reason: "é".repeat(250) });
+    const headers = deadJobHeaders(
+      record,
+      { subject: `jobs.default.${"é".repeat(2_000)}`, headers: { x: ["é".repeat(4_000)], traceparent: ["é".repeat(2_000)] } },
+      "\u0001".repeat(65_536),
+    );
+    expect(Object.keys(headers)).not.toContain(DLQ_HEADER.logTail);
+    expect(Object.keys(headers)).toContain(DLQ_HEADER.attempts);
     const bytes = Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0);
     expect(bytes).toBeLessThan(64 * 1024);
   });

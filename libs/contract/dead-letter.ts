@@ -34,8 +34,23 @@ export const DLQ_HEADER = {
 
 export type OriginalMessage = Pick<KeptMessage, "subject" | "headers">;
 
-/** NATS allows 64 KiB of headers, and each character may take six of JSON's. */
 const LOG_TAIL_CHARACTERS = 2_000;
+const REASON_CHARACTERS = 2_000;
+/** W3C's is 55. */
+const TRACE_CHARACTERS = 128;
+
+/** NATS refuses more than 64 KiB of headers, and a character may take six of JSON's. What is needed least goes first. */
+const HEADERS_BYTES = 60 * 1024;
+const DISPENSABLE = [DLQ_HEADER.logTail, DLQ_HEADER.headers, DLQ_HEADER.attempts];
+
+function fitting(headers: Readonly<Record<string, string>>): Record<string, string> {
+  let kept = Object.entries(headers);
+  for (const dispensable of DISPENSABLE) {
+    if (kept.reduce((bytes, [name, value]) => bytes + name.length + value.length + 4, 0) <= HEADERS_BYTES) break;
+    kept = kept.filter(([name]) => name !== dispensable);
+  }
+  return Object.fromEntries(kept);
+}
 
 function carried(original: OriginalMessage): Record<string, string> {
   const { subject, headers } = originalHeaders(original);
@@ -50,15 +65,16 @@ export function rejectionHeaders(options: {
   readonly original: OriginalMessage;
 }): Record<string, string> {
   const { rejection } = options;
-  return {
+  const reason = rejection.path === "" ? rejection.reason : `${rejection.path}: ${rejection.reason}`;
+  return fitting({
     ...carried(options.original),
     [DLQ_HEADER.queue]: asciiJson(options.queue),
     ...(options.id === undefined ? {} : { [DLQ_HEADER.id]: asciiJson(options.id) }),
     [DLQ_HEADER.code]: rejection.code,
     [DLQ_HEADER.path]: asciiJson(rejection.path),
-    [DLQ_HEADER.reason]: asciiJson(rejection.path === "" ? rejection.reason : `${rejection.path}: ${rejection.reason}`),
+    [DLQ_HEADER.reason]: asciiJson(reason.slice(0, REASON_CHARACTERS)),
     [DLQ_HEADER.message]: asciiJson(sourceKey(options.source)),
-  };
+  });
 }
 
 /** Everything that is needed to understand the failure and to run the job again. `logTail` is the end of the last attempt's log. */
@@ -70,7 +86,7 @@ export function deadJobHeaders(
   const attempt = currentAttempt(record);
   const first = record.attempts.find(({ n, class: failed }) => n >= record.budgetFrom && failed !== undefined);
   const trace = original.headers["traceparent"]?.[0];
-  return {
+  return fitting({
     ...carried(original),
     [DLQ_HEADER.queue]: asciiJson(record.queue),
     [DLQ_HEADER.id]: asciiJson(record.id),
@@ -85,9 +101,9 @@ export function deadJobHeaders(
     ...(attempt?.class === undefined ? {} : { [DLQ_HEADER.class]: attempt.class }),
     ...(attempt?.exitCode === undefined ? {} : { [DLQ_HEADER.exitCode]: String(attempt.exitCode) }),
     ...(attempt?.node === undefined ? {} : { [DLQ_HEADER.node]: asciiJson(attempt.node) }),
-    ...(trace === undefined ? {} : { [DLQ_HEADER.trace]: asciiJson(trace) }),
+    ...(trace === undefined ? {} : { [DLQ_HEADER.trace]: asciiJson(trace.slice(0, TRACE_CHARACTERS)) }),
     ...(logTail === undefined ? {} : { [DLQ_HEADER.logTail]: asciiJson(logTail.slice(-LOG_TAIL_CHARACTERS)) }),
-  };
+  });
 }
 
 function errorOf(attempt: AttemptRecord): string {

@@ -1,12 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { jobHash, QUEUE_PATTERN } from "./names.ts";
 import {
   deadLetterSubject,
   eventSubject,
   jobsFilter,
   parseJobSubject,
+  parseRetrySubject,
   rejectedDeadLetterSubject,
   rejectedEventSubject,
+  retryAtSubject,
+  retryFilter,
+  retryRunSubject,
 } from "./subjects.ts";
 
 const source = { stream: "JOBS", seq: 7, storedAt: "1758000000000000001" };
@@ -52,5 +57,31 @@ describe("D11: subjects made of what a producer wrote", () => {
 
   it("a queue's filter takes its own subjects only", () => {
     expect(jobsFilter("default")).toBe("jobs.default.>");
+    expect(retryFilter("default")).toBe("retry.run.default.>");
   });
+});
+
+describe("S2: the two subjects of a retry", () => {
+  it("a due one says which attempt of which job on which queue it is", () => {
+    fc.assert(
+      fc.property(
+        fc.stringMatching(QUEUE_PATTERN, { maxLength: 40 }),
+        fc.string({ minLength: 1 }),
+        fc.integer({ min: 1 }),
+        (queue, id, attempt) => {
+          const hash = jobHash("ns.rel", queue, id);
+          expect(parseRetrySubject(retryRunSubject(queue, hash, attempt))).toEqual({ queue, hash, attempt });
+          expect(parseRetrySubject(retryAtSubject(hash, attempt))).toBeUndefined();
+        },
+      ),
+      { seed: 20_261_122, numRuns: 200 },
+    );
+  });
+
+  it.each(["retry.run.q.abc", "retry.run.q.abc.x", "retry.run.q.abc.1.2", "retry.run.q.ABC.1", "jobs.q.abc.1", ""])(
+    "%j is none",
+    (subject) => {
+      expect(parseRetrySubject(subject)).toBeUndefined();
+    },
+  );
 });
