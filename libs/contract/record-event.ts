@@ -86,4 +86,21 @@ export interface Followed extends AttemptOf {
   readonly at: string;
 }
 
-export type RecordEvent = FirstSight | AttemptEnded | Delayed | Refused | Cancelled | Adopted | StartedAgain | Followed;
+/** J5: EVENTS tell how the job ended, though the record, restored from older data, has it running. */
+export interface OutcomeSeen {
+  readonly kind: "outcomeSeen";
+  readonly attempt: number;
+  readonly state: "succeeded" | "dead" | "cancelled";
+  readonly at: string;
+}
+
+export type RecordEvent =
+  | FirstSight
+  | AttemptEnded
+  | Delayed
+  | Refused
+  | Cancelled
+  | Adopted
+  | StartedAgain
+  | Followed
+  | OutcomeSeen;

@@ -58,7 +58,7 @@ export class DispatchConfigSource implements Service {
   readonly name = "dispatch-config";
   readonly #watch: Watch<ConfigView>;
   readonly #log: Log;
-  readonly #listeners: ((config: LiveConfig) => void)[] = [];
+  readonly #listeners = new Set<(config: LiveConfig) => void>();
   readonly #first = Promise.withResolvers<void>();
   #current: LiveConfig | undefined;
   #problem: string | undefined = "the ConfigMap was not found yet";
@@ -99,10 +99,11 @@ export class DispatchConfigSource implements Service {
     return this.#current;
   }
 
-  /** Calls back now and after each change. */
-  subscribe(listener: (config: LiveConfig) => void): void {
-    this.#listeners.push(listener);
+  /** Calls back now and after each change; what is returned ends that. */
+  subscribe(listener: (config: LiveConfig) => void): () => void {
+    this.#listeners.add(listener);
     if (this.#current !== undefined) listener(this.#current);
+    return () => this.#listeners.delete(listener);
   }
 
   problem(): string | undefined {

@@ -54,7 +54,8 @@ export class Watch<View extends { readonly uid: string }> {
   #resourceVersion: string | undefined;
   #running: Promise<void> | undefined;
   #problem: string | undefined = "the first list has not come";
-  #synced = Promise.withResolvers<void>();
+  readonly #synced = Promise.withResolvers<void>();
+  readonly #refused = Promise.withResolvers<void>();
 
   constructor(options: {
     readonly client: KubeClient;
@@ -80,6 +81,12 @@ export class Watch<View extends { readonly uid: string }> {
   async start(): Promise<void> {
     this.#running ??= this.#run();
     await this.#synced.promise;
+  }
+
+  /** Resolves after the first complete list, or when the server first says that there is none to be had (403, 404). */
+  async startOrRefused(): Promise<void> {
+    this.#running ??= this.#run();
+    await Promise.race([this.#synced.promise, this.#refused.promise]);
   }
 
   async stop(): Promise<void> {
@@ -115,6 +122,7 @@ export class Watch<View extends { readonly uid: string }> {
       } catch (error) {
         if (signal.aborted) return;
         if (isKubeApiError(error) && error.isGone()) this.#resourceVersion = undefined;
+        if (isKubeApiError(error) && (error.status === 403 || error.isNotFound())) this.#refused.resolve();
         this.#problem = errorText(error);
         this.#log.warn("watch.interrupted", { path: this.#path, problem: this.#problem });
         await this.#wait(this.#backoff.nextMs(), signal);

@@ -13,6 +13,7 @@ export interface Check {
 export class Health {
   readonly #liveness: Check[] = [];
   readonly #readiness: Check[] = [];
+  readonly #notes: (() => readonly string[])[] = [];
   #state: "starting" | "serving" | "draining" = "starting";
 
   mustLive(check: Check): void {
@@ -21,6 +22,15 @@ export class Health {
 
   mustBeReady(check: Check): void {
     this.#readiness.push(check);
+  }
+
+  /** Said by `/readyz` for people: work that stands still through no fault of this process, which a restart would not help. */
+  mention(note: () => readonly string[]): void {
+    this.#notes.push(note);
+  }
+
+  notes(): string[] {
+    return this.#notes.flatMap((note) => note());
   }
 
   serve(): void {

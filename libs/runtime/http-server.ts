@@ -52,18 +52,19 @@ export class HttpServer implements Service {
       case "/healthz":
         return verdict(response, this.#health.liveProblems());
       case "/readyz":
-        return verdict(response, this.#health.readyProblems());
+        return verdict(response, this.#health.readyProblems(), this.#health.notes());
       case "/metrics":
         response.setHeader("content-type", this.#metrics.registry.contentType);
-        return reply(response, 200, await this.#metrics.registry.metrics());
+        return reply(response, 200, await this.#metrics.text());
       default:
         return reply(response, 404, "not found");
     }
   }
 }
 
-function verdict(response: ServerResponse, problems: readonly string[]): void {
-  reply(response, problems.length === 0 ? 200 : 503, problems.length === 0 ? "ok" : problems.join("\n"));
+function verdict(response: ServerResponse, problems: readonly string[], notes: readonly string[] = []): void {
+  const isWell = problems.length === 0;
+  reply(response, isWell ? 200 : 503, [...(isWell ? ["ok"] : problems), ...notes].join("\n"));
 }
 
 function reply(response: ServerResponse, status: number, body: string): void {

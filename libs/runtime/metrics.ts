@@ -12,11 +12,30 @@ export class Metrics {
   readonly duplicates = this.#counter("millrace_duplicates_total", "Messages whose job existed already", ["queue"]);
   readonly rejections = this.#counter("millrace_rejections_total", "Messages that could never run", ["queue", "code"]);
   readonly leaseRenewals = this.#counter("millrace_lease_renewals_total", "Message leases renewed", []);
+  readonly blocked = this.#gauge("millrace_blocked_messages", "Messages held because their namespace accepts no Jobs", [
+    "queue",
+    "namespace",
+  ]);
+  readonly postLimit = this.#gauge("millrace_post_limit", "Jobs that may be created at once, as the API server bears it", []);
+  readonly retries = this.#counter("millrace_retries_total", "Attempts that are made again", ["queue", "class"]);
+  readonly leader = this.#gauge("millrace_leader", "1 on the replica that leads", []);
   readonly liveJobs = this.#gauge("millrace_live_jobs", "Jobs that have not been settled", []);
+
+  readonly #beforeScrape: (() => void)[] = [];
 
   constructor(service: string) {
     this.registry.setDefaultLabels({ service });
     collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** For gauges that are read where they are, when they are asked for. */
+  beforeScrape(update: () => void): void {
+    this.#beforeScrape.push(update);
+  }
+
+  text(): Promise<string> {
+    for (const update of this.#beforeScrape) update();
+    return this.registry.metrics();
   }
 
   #counter<Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> {

@@ -2,7 +2,7 @@ import type { KeptMessage } from "../contract/event.ts";
 import { attemptSource, SOURCE_HEADER } from "../contract/event.ts";
 import type { JobRecord } from "../contract/record.ts";
 import { retryHeaders } from "../contract/retry-message.ts";
-import { sameSource } from "../contract/source.ts";
+import { type MessageSource, sameSource } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { retryAtSubject, retryRunSubject } from "../contract/subjects.ts";
 import type { Broker } from "./broker.ts";
@@ -28,16 +28,17 @@ export class Retries {
 
   /**
    * S2: the retry that the record awaits, once: only if neither of its subjects holds a message (a leader's read sees unacknowledged ones).
-   * The one exception is the message that the record itself came from: a due retry that goes back to sleep (rule D8).
+   * The one exception is the message that the record itself came from: a due retry that goes back to sleep (rule D8), and whose own message is
+   * removed afterwards. A fired schedule moves from the one subject to the other, so they are read in that order.
    */
   async publish(record: JobRecord, message: KeptMessage): Promise<void> {
     const { next, source } = record;
     if (next === undefined) return;
     const runSubject = retryRunSubject(record.queue, record.hash, next.attempt);
     const atSubject = retryAtSubject(record.hash, next.attempt);
+    if ((await this.#broker.last(STREAM.retry, atSubject)) !== undefined) return;
     const due = await this.#broker.last(STREAM.retry, runSubject);
     if (due !== undefined && (source === undefined || !sameSource(due, source))) return;
-    if ((await this.#broker.last(STREAM.retry, atSubject)) !== undefined) return;
     const offsetMs = await this.#broker.clockOffsetMs();
     const notBeforeMs = Date.parse(next.notBefore) + offsetMs;
     const isDue = notBeforeMs <= this.#nowMs() + offsetMs;
@@ -50,7 +51,7 @@ export class Retries {
         ...(isDue ? {} : { [SCHEDULE_HEADER]: `@at ${new Date(notBeforeMs).toISOString()}`, [TARGET_HEADER]: runSubject }),
       },
       body: Buffer.from(message.bodyBase64, "base64"),
-      expectedLastSequence: 0,
+      expectedLastSequence: isDue ? (due?.seq ?? 0) : 0,
     });
   }
 
@@ -65,9 +66,19 @@ export class Retries {
 
   /** Whether the attempt waits here, due or asleep. */
   async holds(record: Pick<JobRecord, "queue" | "hash">, attempt: number): Promise<boolean> {
-    const subjects = [retryRunSubject(record.queue, record.hash, attempt), retryAtSubject(record.hash, attempt)];
-    const found = await Promise.all(subjects.map((subject) => this.#broker.last(STREAM.retry, subject)));
-    return found.some((message) => message !== undefined);
+    for (const subject of [retryAtSubject(record.hash, attempt), retryRunSubject(record.queue, record.hash, attempt)]) {
+      if ((await this.#broker.last(STREAM.retry, subject)) !== undefined) return true;
+    }
+    return false;
+  }
+
+  /** The message that waits for the attempt, a due one first. */
+  async waiting(record: Pick<JobRecord, "queue" | "hash">, attempt: number): Promise<MessageSource | undefined> {
+    for (const subject of [retryRunSubject(record.queue, record.hash, attempt), retryAtSubject(record.hash, attempt)]) {
+      const found = await this.#broker.last(STREAM.retry, subject);
+      if (found !== undefined) return { stream: STREAM.retry, seq: found.seq, storedAt: found.storedAt };
+    }
+    return undefined;
   }
 
   /** P1: a sleeping retry is taken back; a due one is acknowledged when it is pulled (rule D6). */

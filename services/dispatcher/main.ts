@@ -1,20 +1,25 @@
+import { SIGNAL } from "../../libs/contract/streams.ts";
 import { loadKubeAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
 import { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts";
 import { JobsApi } from "../../libs/kube/jobs-api.ts";
+import { LeaseElection } from "../../libs/kube/lease-election.ts";
+import { MONOTONIC_CLOCK } from "../../libs/runtime/clock.ts";
 import { Health } from "../../libs/runtime/health.ts";
 import { HttpServer } from "../../libs/runtime/http-server.ts";
-import { Lifecycle, runUntilSignal } from "../../libs/runtime/lifecycle.ts";
+import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/lifecycle.ts";
 import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
+import { runTerm } from "../../libs/runtime/term.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Admission } from "./admission.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { readDispatcherEnv } from "./env.ts";
 import { PullLoops } from "./pull-loop.ts";
+import { Rejections } from "./rejections.ts";
 
-/** The dispatcher: JOBS → Kubernetes Job. */
+/** The dispatcher: JOBS and RETRY → Kubernetes Job. */
 export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const env = readDispatcherEnv(processEnv);
   const instance = env.MILLRACE_INSTANCE;
@@ -31,13 +36,62 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   });
   const store = await openJobStore({ connection, instance });
   const config = new DispatchConfigSource({ client: kube, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
-  const admission = new Admission({ config: () => config.current, jobsNamespace: env.JOBS_NAMESPACE });
-  const dispatcher = new Dispatcher({ ...store, instance, admission, jobs: new JobsApi({ client: kube }), metrics, log });
-  const loops = new PullLoops({ connection, config, dispatcher, log });
+  const nowMs = Date.now;
+  const admission = new Admission({
+    config: () => config.current,
+    jobsNamespace: env.JOBS_NAMESPACE,
+    historyMs: env.HISTORY,
+    nowMs,
+  });
+
+  let working: { readonly dispatcher: Dispatcher; readonly loops: PullLoops } | undefined;
+  const work = (): readonly Service[] => {
+    const dispatcher = new Dispatcher({
+      ...store,
+      instance,
+      admission,
+      jobs: new JobsApi({ client: kube }),
+      rejections: new Rejections({ ...store, nowMs, metrics, log }),
+      onNamespaceFull: (namespace) => connection.publish(SIGNAL.namespaceFull, namespace),
+      ackWaitMs: env.ACK_WAIT,
+      clock: MONOTONIC_CLOCK,
+      nowMs,
+      random: Math.random,
+      metrics,
+      log,
+    });
+    const loops = new PullLoops({ connection, config, dispatcher, log });
+    working = { dispatcher, loops };
+    // Stopped in reverse: what is held or waits for a turn is handed back first, so that the loops have little to wait for.
+    return [loops, dispatcher];
+  };
+  const election = new LeaseElection({
+    client: kube,
+    namespace: env.POD_NAMESPACE,
+    name: env.LEASE_NAME,
+    identity: env.POD_NAME,
+    term: (signal) => runTerm({ services: () => Promise.resolve(work()), signal, stopTimeoutMs: env.SHUTDOWN_TIMEOUT, log }),
+    log,
+  });
 
   health.mustBeReady({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
   health.mustBeReady({ name: "config", problem: () => config.problem() });
-  health.mustBeReady({ name: "pull", problem: () => loops.problem() });
+  health.mustBeReady({ name: "pull", problem: () => working?.loops.problem() });
+  if (env.LEADER_ELECTION) {
+    health.mustLive(election.heartbeat);
+    health.mustBeReady({ name: "election", problem: () => election.problem() });
+  }
+  health.mention(() =>
+    (working?.dispatcher.blocked() ?? []).map(
+      ({ queue, namespace, why, held, forMs }) =>
+        `queue ${queue}: namespace ${namespace} accepts no Jobs for ${Math.round(forMs / 1000)} s, ${held} messages wait: ${why}`,
+    ),
+  );
+  metrics.beforeScrape(() => {
+    metrics.blocked.reset();
+    for (const { queue, namespace, held } of working?.dispatcher.blocked() ?? []) metrics.blocked.set({ queue, namespace }, held);
+    metrics.leader.set(!env.LEADER_ELECTION || election.isLeader() ? 1 : 0);
+  });
 
   const lifecycle = new Lifecycle({
     services: [
@@ -45,7 +99,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
       { name: "kube-client", start: () => Promise.resolve(), stop: () => kube.close() },
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
       config,
-      loops,
+      ...(env.LEADER_ELECTION ? [election] : work()),
       { name: "readiness", start: () => Promise.resolve(health.serve()), stop: () => Promise.resolve(health.drain()) },
     ],
     log,

@@ -85,9 +85,10 @@ export class Posting {
         for (const delivery of deliveries) onAgain(delivery);
       },
       onRefused: (delivery, why) => this.#refuseForGood(delivery, why),
-      onOverdue: (delivery, because) => {
+      refusedBefore: ({ refused }) => refused,
+      onOverdue: (delivery, because, refused) => {
         if (because === "stopped") delivery.message.nak();
-        else this.#sleepBlocked(delivery);
+        else this.#sleepBlocked({ ...delivery, refused });
       },
       onBlocked: (reason) => options.log.warn("dispatch.blocked", { ...reason }),
       random: options.random,
@@ -132,11 +133,6 @@ export class Posting {
       return DONE;
     }
     const key = { queue: delivery.queue, namespace: job.namespace };
-    if (this.#blockages.admit(key, delivery) === "hold") {
-      const why = this.blocked().find((reason) => reason.queue === key.queue && reason.namespace === key.namespace)?.why ?? "";
-      await this.#announce(delivery, job.namespace, why);
-      return DONE;
-    }
     const release = await this.#gate.enter({
       queue: delivery.queue,
       weight: queue.weight,
@@ -144,7 +140,15 @@ export class Posting {
       signal: this.#stop.signal,
     });
     if (release === undefined) {
+      this.drop(delivery);
       delivery.message.nak();
+      return DONE;
+    }
+    // Asked only with a turn in hand, and nothing is awaited before the POST: what was let through is posted into what was seen.
+    if (this.#blockages.admit(key, delivery) === "hold") {
+      release("refused");
+      const why = this.blocked().find((reason) => reason.queue === key.queue && reason.namespace === key.namespace)?.why ?? "";
+      await this.#announce(delivery, job.namespace, why);
       return DONE;
     }
     try {
@@ -249,8 +253,7 @@ export class Posting {
   /** D10: the message moves to RETRY, where it takes no slot. */
   async #sleep(delivery: Delivery, untilMs: number, why: string): Promise<void> {
     const { settler, nowMs, log } = this.#options;
-    const { message, id, hash, queue, type, messageHash, source, attempt, life, memory } = delivery;
-    const refused = delivery.refused + this.#blockages.refusals(delivery);
+    const { message, id, hash, queue, type, messageHash, source, attempt, life, memory, refused } = delivery;
     const notBefore = new Date(untilMs).toISOString();
     const at = new Date(nowMs()).toISOString();
     const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };

@@ -28,6 +28,7 @@ export class PullLoops implements Service {
     log: Log;
   };
   readonly #loops = new Map<string, readonly PullLoop[]>();
+  #unsubscribe: (() => void) | undefined;
   #stopped = false;
 
   constructor(options: {
@@ -40,7 +41,7 @@ export class PullLoops implements Service {
   }
 
   start(): Promise<void> {
-    this.#options.config.subscribe(({ queues }) => {
+    this.#unsubscribe ??= this.#options.config.subscribe(({ queues }) => {
       if (this.#stopped) return;
       for (const queue of Object.keys(queues)) {
         if (this.#loops.has(queue)) continue;
@@ -62,6 +63,7 @@ export class PullLoops implements Service {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#unsubscribe?.();
     await Promise.all([...this.#loops.values()].flat().map((loop) => loop.stop()));
     this.#loops.clear();
   }

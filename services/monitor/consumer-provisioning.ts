@@ -12,6 +12,7 @@ export class ConsumerProvisioning implements Service {
   readonly #config: DispatchConfigSource;
   readonly #log: Log;
   readonly #stop = new AbortController();
+  #unsubscribe: (() => void) | undefined;
   #changed = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
   #problem: string | undefined = "not provisioned yet";
@@ -23,12 +24,13 @@ export class ConsumerProvisioning implements Service {
   }
 
   start(): Promise<void> {
-    this.#config.subscribe(() => this.#changed.resolve());
+    this.#unsubscribe = this.#config.subscribe(() => this.#changed.resolve());
     this.#running ??= this.#run();
     return Promise.resolve();
   }
 
   async stop(): Promise<void> {
+    this.#unsubscribe?.();
     this.#stop.abort();
     this.#changed.resolve();
     await this.#running;

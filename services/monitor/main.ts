@@ -1,21 +1,37 @@
+import { historyProblems } from "../../libs/contract/history-lint.ts";
+import { jobSelector } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import { loadKubeAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
 import { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts";
 import { JobsApi } from "../../libs/kube/jobs-api.ts";
-import { Health } from "../../libs/runtime/health.ts";
+import { LeaseElection } from "../../libs/kube/lease-election.ts";
+import { NamespacesApi } from "../../libs/kube/namespaces-api.ts";
+import { Health, Heartbeat } from "../../libs/runtime/health.ts";
 import { HttpServer } from "../../libs/runtime/http-server.ts";
-import { Lifecycle, runUntilSignal } from "../../libs/runtime/lifecycle.ts";
+import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/lifecycle.ts";
 import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
+import { runTerm } from "../../libs/runtime/term.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
+import { JetStreamBroker } from "../../libs/streams/jetstream-broker.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
+import { AttemptJudge } from "./attempt-judge.ts";
 import { ConsumerProvisioning } from "./consumer-provisioning.ts";
 import { readMonitorEnv } from "./env.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
+import { LogKeeper } from "./log-keeper.ts";
+import { MissingOutcome } from "./missing-outcome.ts";
+import { NamespaceRoom } from "./namespace-room.ts";
 import { Observer } from "./observer.ts";
+import { Patience } from "./patience.ts";
+import { QueueGauges } from "./queue-gauges.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RemovedQueues } from "./removed-queues.ts";
+import { openRequestServer } from "./requests/open-server.ts";
+import { SleepingRecords } from "./sleeping-records.ts";
+import { StartFailures } from "./start-failures.ts";
 import { Sweeper } from "./sweeper.ts";
 import { UnroutedMessages } from "./unrouted-messages.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -23,10 +39,14 @@ import { WorkQueue } from "./work-queue.ts";
 /** Jobs that are looked at at once; each look is a few round trips to NATS and the API server. */
 const CONCURRENCY = 16;
 
-/** The monitor: watches Jobs and pods, keeps the leases of their messages, judges and settles. */
+/**
+ * The monitor: watches Jobs and pods, keeps the leases of their messages, judges and settles, sweeps, and answers people. Every replica watches
+ * and answers; only the leader acts on its own.
+ */
 export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const env = readMonitorEnv(processEnv);
   const instance = env.MILLRACE_INSTANCE;
+  const nowMs = Date.now;
   const log = createLog({ service: "monitor", level: env.LOG_LEVEL, pod: env.POD_NAME });
   const metrics = new Metrics("monitor");
   const health = new Health();
@@ -38,45 +58,94 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     name: `millrace-monitor ${env.POD_NAME}`,
     onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
   });
-  const provisioner = new Provisioner({
-    connection,
-    topology: {
-      instance,
-      historyMs: env.HISTORY,
-      ackWaitMs: env.ACK_WAIT,
-      replicas: env.STREAM_REPLICAS,
-      storeBytes: env.STORE_SIZE,
-    },
-  });
-  await provisioner.streams();
+  const { HISTORY: historyMs, ACK_WAIT: ackWaitMs, STREAM_REPLICAS: replicas, STORE_SIZE: storeBytes } = env;
+  const provisioner = new Provisioner({ connection, topology: { instance, historyMs, ackWaitMs, replicas, storeBytes } });
   const store = await openJobStore({ connection, instance });
+  const broker = await JetStreamBroker.open(connection);
   const jobs = new JobsApi({ client });
+  const namespaces = new NamespacesApi({ client });
   const config = new DispatchConfigSource({ client, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
-  const consumers = new ConsumerProvisioning({ provisioner, config, log });
+  const queues = () => config.current.queues;
+
   const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: CONCURRENCY, log });
   const enqueue = (uid: string): void => queue.add(uid);
   const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, log });
-  const reconciler = new Reconciler({ store, observer, jobs, config: () => config.current, metrics, log });
-  const leases = new LeaseKeeper({ liveJobs: live, messages: store.messages, ackWaitMs: env.ACK_WAIT, metrics });
-  const unrouted = await UnroutedMessages.open({ connection, store, afterMs: env.UNKNOWN_QUEUE_AFTER, log });
-  const sweeper = new Sweeper({
-    records: store.records,
+  const logs = new LogKeeper({ jobs, tails: store.logs, log });
+  const startFailures = new StartFailures();
+  const reconciler = new Reconciler({
+    store,
     observer,
-    reconciler,
-    unrouted,
-    enqueue,
-    intervalMs: env.SWEEP_INTERVAL,
+    jobs,
+    judge: new AttemptJudge({ jobs, namespaces, logs, nowMs }),
+    missing: new MissingOutcome({ store, nowMs }),
+    startFailures,
+    config: () => config.current,
+    nowMs,
+    random: Math.random,
+    metrics,
+    log,
+  });
+  const requests = await openRequestServer({
+    connection,
+    instance,
+    queues: () => Object.keys(queues()),
+    store,
+    jobs,
+    beginStop: ({ namespace, name, uid }, reason) => jobs.suspend(namespace, name, uid, "cancelled", reason),
+    liveJobs: live,
     log,
   });
 
   function* live(): IterableIterator<JobView> {
     for (const job of observer.jobs()) if (!reconciler.isDone(job.uid)) yield job;
   }
-  health.mustLive(sweeper.heartbeat);
+
+  const sweepBeat = new Heartbeat("sweep", env.SWEEP_INTERVAL * 4 + 60_000);
+  let consumers: ConsumerProvisioning | undefined;
+  const leaderServices = async (): Promise<readonly Service[]> => {
+    await provisioner.streams();
+    consumers = new ConsumerProvisioning({ provisioner, config, log });
+    const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
+    const others = [
+      await UnroutedMessages.open({ connection, store, queues, patience, log }),
+      new SleepingRecords({ store, queues, patience, nowMs, log }),
+      await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
+      await QueueGauges.open({ connection, queues, metrics }),
+    ];
+    const { SWEEP_INTERVAL: intervalMs } = env;
+    const { records } = store;
+    sweepBeat.beat();
+    return [
+      consumers,
+      queue,
+      new LeaseKeeper({ liveJobs: live, messages: store.messages, ackWaitMs, metrics }),
+      new NamespaceRoom({ connection, jobs, namespaces: env.JOB_NAMESPACES, selector: jobSelector(instance), nowMs, log }),
+      new Sweeper({ records, observer, reconciler, namespaces, others, enqueue, intervalMs, heartbeat: sweepBeat, log }),
+    ];
+  };
+  const election = new LeaseElection({
+    client,
+    namespace: env.POD_NAMESPACE,
+    name: env.LEASE_NAME,
+    identity: env.POD_NAME,
+    term: (signal) => runTerm({ services: leaderServices, signal, stopTimeoutMs: env.SHUTDOWN_TIMEOUT, log }),
+    log,
+  });
+
+  health.mustLive(election.heartbeat);
+  health.mustLive({ name: "sweep", problem: () => (election.isLeader() ? sweepBeat.problem() : undefined) });
   health.mustBeReady({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
   health.mustBeReady({ name: "config", problem: () => config.problem() });
-  health.mustBeReady({ name: "consumers", problem: () => consumers.problem() });
+  health.mustBeReady({ name: "election", problem: () => election.problem() });
+  health.mustBeReady({ name: "consumers", problem: () => (election.isLeader() ? consumers?.problem() : undefined) });
   health.mustBeReady({ name: "watch", problem: () => observer.problem() });
+  health.mention(() => observer.problems().map((problem) => `namespace ${problem}`));
+  health.mention(() => startFailures.blockedQueues().map((name) => `queue ${name}: pods of several jobs in a row did not start`));
+  health.mention(() => historyProblems(config.current, historyMs));
+  metrics.beforeScrape(() => metrics.leader.set(election.isLeader() ? 1 : 0));
+  config.subscribe((current) => {
+    for (const problem of historyProblems(current, historyMs)) log.warn("config.history-too-short", { problem });
+  });
 
   const lifecycle = new Lifecycle({
     services: [
@@ -84,11 +153,9 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       { name: "kube-client", start: () => Promise.resolve(), stop: () => client.close() },
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
       config,
-      consumers,
       observer,
-      queue,
-      leases,
-      sweeper,
+      requests,
+      election,
       { name: "readiness", start: () => Promise.resolve(health.serve()), stop: () => Promise.resolve(health.drain()) },
     ],
     log,

@@ -21,6 +21,7 @@ export interface Sighting {
  */
 export class Observer implements Service {
   readonly name = "observer";
+  readonly #namespaces: readonly string[];
   readonly #jobWatches: Watch<JobView>[];
   readonly #podWatches: Watch<PodView>[];
   readonly #onJob: (uid: string) => void;
@@ -36,6 +37,7 @@ export class Observer implements Service {
   }) {
     const { client, log, namespaces } = options;
     const selector = { labelSelector: jobSelector(options.instance) };
+    this.#namespaces = namespaces;
     this.#onJob = options.onJob;
     this.#jobWatches = namespaces.map(
       (namespace) =>
@@ -61,19 +63,36 @@ export class Observer implements Service {
     );
   }
 
-  /** Resolves when everything that exists has been seen: pods first, so that no Job is judged without its evidence. */
+  /**
+   * Resolves when everything that exists has been seen: pods first, so that no Job is judged without its evidence. A namespace that is gone or
+   * forbidden is not waited for: the others must not stand still for it.
+   */
   async start(): Promise<void> {
-    await Promise.all(this.#podWatches.map((watch) => watch.start()));
-    await Promise.all(this.#jobWatches.map((watch) => watch.start()));
+    await Promise.all(this.#podWatches.map((watch) => watch.startOrRefused()));
+    await Promise.all(this.#jobWatches.map((watch) => watch.startOrRefused()));
   }
 
   async stop(): Promise<void> {
     await Promise.all([...this.#jobWatches, ...this.#podWatches].map((watch) => watch.stop()));
   }
 
-  /** Undefined while the observations follow the cluster; only then may absence be concluded from them. */
+  /** Undefined while the observations follow that namespace; only then may absence be concluded from them. */
+  problemIn(namespace: string): string | undefined {
+    const index = this.#namespaces.indexOf(namespace);
+    return index < 0 ? "is not watched" : (this.#jobWatches[index]?.problem() ?? this.#podWatches[index]?.problem());
+  }
+
+  /** Readiness: a problem only when no namespace at all can be followed. One that is gone or forbidden keeps nobody from the others. */
   problem(): string | undefined {
-    return [...this.#jobWatches, ...this.#podWatches].map((watch) => watch.problem()).find((problem) => problem !== undefined);
+    const problems = this.problems();
+    return problems.length < this.#namespaces.length ? undefined : problems.join("; ");
+  }
+
+  problems(): string[] {
+    return this.#namespaces.flatMap((namespace) => {
+      const problem = this.problemIn(namespace);
+      return problem === undefined ? [] : [`${namespace}: ${problem}`];
+    });
   }
 
   sighting(uid: string): Sighting | undefined {

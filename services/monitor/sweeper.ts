@@ -1,37 +1,43 @@
 import { errorText } from "../../libs/contract/errors.ts";
+import type { JobRecord } from "../../libs/contract/record.ts";
 import { pause } from "../../libs/runtime/backoff.ts";
-import { Heartbeat } from "../../libs/runtime/health.ts";
+import type { Heartbeat } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { RecordStore } from "../../libs/streams/records.ts";
 import type { Observer } from "./observer.ts";
 import type { Reconciler } from "./reconciler.ts";
-import type { UnroutedMessages } from "./unrouted-messages.ts";
+
+/** Something that a sweep looks through beside the running records. */
+export interface Sweep {
+  sweep(signal: AbortSignal): Promise<void>;
+}
 
 export interface SweeperOptions {
-  readonly records: RecordStore;
-  readonly observer: Observer;
-  readonly reconciler: Reconciler;
-  readonly unrouted: UnroutedMessages;
+  readonly records: Pick<RecordStore, "get" | "inState">;
+  readonly observer: Pick<Observer, "problemIn" | "problems" | "jobs" | "sighting">;
+  readonly reconciler: Pick<Reconciler, "isDone" | "reconcileMissing">;
+  readonly namespaces: { isGone(name: string): Promise<boolean> };
+  readonly others: readonly Sweep[];
   readonly enqueue: (uid: string) => void;
   readonly intervalMs: number;
   readonly log: Log;
+  readonly heartbeat: Heartbeat;
 }
 
 /**
  * Compares the stores with the cluster from time to time and finds what edge-triggered work missed: records that run without a Job (rule J5),
- * Jobs that were not settled (F1, F2), messages that reach nobody. It concludes nothing from a watch that does not follow the cluster.
+ * Jobs that were not settled (F1, F2), retries that are nowhere (S2), messages that reach nobody. It concludes nothing from a watch that does not
+ * follow its namespace, unless that namespace is gone.
  */
 export class Sweeper implements Service {
   readonly name = "sweeper";
-  readonly heartbeat: Heartbeat;
   readonly #options: SweeperOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
-    this.heartbeat = new Heartbeat("sweep", options.intervalMs * 4 + 60_000);
   }
 
   start(): Promise<void> {
@@ -46,25 +52,22 @@ export class Sweeper implements Service {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
+    const { others, intervalMs, heartbeat } = this.#options;
     while (!signal.aborted) {
-      try {
-        await this.#sweep(signal);
-      } catch (error) {
-        if (!signal.aborted) this.#options.log.warn("sweep.failed", { problem: errorText(error) });
+      // One that fails keeps none of the others from being done.
+      for (const sweep of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal))]) {
+        await sweep().catch((error: unknown) => {
+          if (!signal.aborted) this.#options.log.warn("sweep.failed", { problem: errorText(error) });
+        });
       }
-      this.heartbeat.beat();
-      await pause(this.#options.intervalMs, signal);
+      heartbeat.beat();
+      await pause(intervalMs, signal);
     }
   }
 
-  async #sweep(signal: AbortSignal): Promise<void> {
-    const { observer, records, reconciler, unrouted, enqueue, log } = this.#options;
-    await unrouted.sweep(signal);
-    const problem = observer.problem();
-    if (problem !== undefined) {
-      log.warn("sweep.skipped", { problem });
-      return;
-    }
+  async #lookThrough(signal: AbortSignal): Promise<void> {
+    const { observer, records, reconciler, enqueue, log } = this.#options;
+    for (const problem of observer.problems()) log.warn("sweep.namespace-skipped", { problem });
     // The records first: a Job that appears after they were read is then among those seen.
     const running = await records.inState("running", signal);
     const seen = new Set<string>();
@@ -72,20 +75,30 @@ export class Sweeper implements Service {
       seen.add(job.uid);
       if (!reconciler.isDone(job.uid)) enqueue(job.uid);
     }
+    const gone = new Map<string, Promise<boolean>>();
     for (const hash of running) {
       if (signal.aborted) return;
-      const stored = await records.get(hash);
-      const job = stored?.record.job;
-      if (
-        stored?.record.state !== "running" ||
-        job === undefined ||
-        seen.has(job.uid) ||
-        observer.sighting(job.uid) !== undefined
-      )
-        continue;
-      await reconciler.reconcileMissing(stored.record, job).catch((error: unknown) => {
-        log.warn("sweep.record-failed", { id: stored.record.id, queue: stored.record.queue, problem: errorText(error) });
-      });
+      const record = (await records.get(hash))?.record;
+      const job = record?.job;
+      if (record?.state !== "running" || job === undefined) continue;
+      if (seen.has(job.uid) || observer.sighting(job.uid) !== undefined) continue;
+      if (!(await this.#mayConclude(job.namespace, gone))) continue;
+      await this.#reconcileMissing(record);
     }
+  }
+
+  async #mayConclude(namespace: string, gone: Map<string, Promise<boolean>>): Promise<boolean> {
+    if (this.#options.observer.problemIn(namespace) === undefined) return true;
+    const asked = gone.get(namespace) ?? this.#options.namespaces.isGone(namespace);
+    gone.set(namespace, asked);
+    return asked;
+  }
+
+  async #reconcileMissing(record: JobRecord): Promise<void> {
+    const { reconciler, log } = this.#options;
+    if (record.job === undefined) return;
+    await reconciler.reconcileMissing(record, record.job).catch((error: unknown) => {
+      log.warn("sweep.record-failed", { id: record.id, queue: record.queue, problem: errorText(error) });
+    });
   }
 }

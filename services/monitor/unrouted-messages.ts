@@ -5,48 +5,53 @@ import { type MessageSource, nanosOfTimestamp } from "../../libs/contract/source
 import { STREAM } from "../../libs/contract/streams.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import { headerValues } from "../../libs/streams/jetstream-broker.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
-import { headerValues } from "../../libs/streams/messages.ts";
+import type { Patience } from "./patience.ts";
 
 /**
- * Messages in JOBS whose subject no consumer's filter matches: stored and acknowledged to the producer, they would reach nobody and nobody
- * would know. Reported at once; after a while, which leaves time to declare the queue, each goes to the DLQ.
+ * Messages in JOBS that no configured queue takes: stored and acknowledged to the producer, they would reach nobody and nobody would know.
+ * Reported at once; after a while, which leaves time to declare the queue, each goes to the DLQ.
  */
 export class UnroutedMessages {
   readonly #manager: JetStreamManager;
-  readonly #store: JobStore;
-  readonly #afterMs: number;
+  readonly #store: Pick<JobStore, "deadLetters" | "events" | "messages">;
+  readonly #queues: () => Readonly<Record<string, unknown>>;
+  readonly #patience: Patience;
   readonly #log: Log;
 
-  private constructor(manager: JetStreamManager, store: JobStore, afterMs: number, log: Log) {
+  private constructor(manager: JetStreamManager, options: Omit<Parameters<typeof UnroutedMessages.open>[0], "connection">) {
     this.#manager = manager;
-    this.#store = store;
-    this.#afterMs = afterMs;
-    this.#log = log;
+    this.#store = options.store;
+    this.#queues = options.queues;
+    this.#patience = options.patience;
+    this.#log = options.log;
   }
 
   static async open(options: {
-    connection: NatsConnection;
-    store: JobStore;
-    afterMs: number;
-    log: Log;
+    readonly connection: NatsConnection;
+    readonly store: Pick<JobStore, "deadLetters" | "events" | "messages">;
+    readonly queues: () => Readonly<Record<string, unknown>>;
+    readonly patience: Patience;
+    readonly log: Log;
   }): Promise<UnroutedMessages> {
-    return new UnroutedMessages(await jetstreamManager(options.connection), options.store, options.afterMs, options.log);
+    return new UnroutedMessages(await jetstreamManager(options.connection), options);
   }
 
   async sweep(signal: AbortSignal): Promise<void> {
-    const filters = new Set<string>();
-    for await (const consumer of this.#manager.consumers.list(STREAM.jobs)) filters.add(consumer.config.filter_subject ?? "");
     const info = await this.#manager.streams.info(STREAM.jobs, { subjects_filter: ">" });
     for (const [subject, count] of Object.entries(info.state.subjects ?? {})) {
       if (signal.aborted) return;
-      if (isRouted(subject, filters)) continue;
+      if (isRouted(subject, this.#queues())) {
+        this.#patience.over(subject);
+        continue;
+      }
       this.#log.warn("message.unrouted", {
         subject,
         count,
         hint: "no queue of this name is configured, or the subject has no type",
       });
-      await this.#deadLetter(subject, signal);
+      if (this.#patience.isExhausted(subject)) await this.#deadLetter(subject, signal);
     }
   }
 
@@ -54,7 +59,7 @@ export class UnroutedMessages {
     let seq = 1;
     while (!signal.aborted) {
       const stored = await this.#manager.direct.getMessage(STREAM.jobs, { next_by_subj: subject, seq });
-      if (stored === null || Date.now() - stored.time.getTime() < this.#afterMs) return;
+      if (stored === null) return;
       await this.#reject(stored);
       seq = stored.seq + 1;
     }
@@ -72,7 +77,7 @@ export class UnroutedMessages {
 }
 
 /** Our consumers filter `jobs.<queue>.>`, which needs at least one token after the queue. */
-export function isRouted(subject: string, filters: ReadonlySet<string>): boolean {
+export function isRouted(subject: string, queues: Readonly<Record<string, unknown>>): boolean {
   const job = parseJobSubject(subject);
-  return job !== undefined && job.type !== "" && filters.has(`jobs.${job.queue}.>`);
+  return job !== undefined && job.type !== "" && Object.hasOwn(queues, job.queue);
 }

@@ -1,0 +1,78 @@
+import type { JobRecord } from "../../libs/contract/record.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+import type { JobStore } from "../../libs/streams/job-store.ts";
+import type { Patience } from "./patience.ts";
+
+/** A schedule that fires a little late is not lost. */
+const OVERDUE_MS = 10_000;
+
+/**
+ * Records that await an attempt (rule S2): whatever should be in RETRY and is not is published again. What waits for a queue that is not
+ * configured any more is dead after a while, for nobody would ever pull it.
+ */
+export class SleepingRecords {
+  readonly #store: Pick<JobStore, "records" | "retries" | "settler">;
+  readonly #queues: () => Readonly<Record<string, unknown>>;
+  readonly #patience: Patience;
+  readonly #nowMs: () => number;
+  readonly #log: Log;
+
+  constructor(options: {
+    readonly store: Pick<JobStore, "records" | "retries" | "settler">;
+    readonly queues: () => Readonly<Record<string, unknown>>;
+    readonly patience: Patience;
+    readonly nowMs: () => number;
+    readonly log: Log;
+  }) {
+    this.#store = options.store;
+    this.#queues = options.queues;
+    this.#patience = options.patience;
+    this.#nowMs = options.nowMs;
+    this.#log = options.log;
+  }
+
+  async sweep(signal: AbortSignal): Promise<void> {
+    const { records } = this.#store;
+    const removed = new Map<string, boolean>();
+    const isRemoved = (queue: string): boolean => {
+      const known = removed.get(queue);
+      if (known !== undefined) return known;
+      const configured = Object.hasOwn(this.#queues(), queue);
+      if (configured) this.#patience.over(queue);
+      const given = !configured && this.#patience.isExhausted(queue);
+      removed.set(queue, given);
+      return given;
+    };
+    for (const hash of await records.inState("retrying", signal)) {
+      if (signal.aborted) return;
+      const record = (await records.get(hash))?.record;
+      if (record?.state === "retrying") await this.heal(record, isRemoved(record.queue));
+    }
+  }
+
+  async heal(record: JobRecord, isRemoved: boolean): Promise<void> {
+    const { retries, settler } = this.#store;
+    const { next, hash, queue, id, life } = record;
+    if (next === undefined) return;
+    if (isRemoved) return this.#giveUp(record, "UNKNOWN_QUEUE: its queue is not configured any more");
+    if (Date.parse(next.notBefore) + OVERDUE_MS > this.#nowMs() || (await retries.holds(record, next.attempt))) return;
+    if ((await settler.findMessage(record)) === undefined) return this.#giveUp(record, "bytes-lost: its message is kept nowhere");
+    this.#log.warn("retry.missing", { id, queue, hash, attempt: next.attempt, life });
+    await settler.finish(record, undefined);
+  }
+
+  async #giveUp(record: JobRecord, reason: string): Promise<void> {
+    const { retries, settler } = this.#store;
+    const { next, hash, queue, id, life } = record;
+    if (next === undefined) return;
+    const { attempt } = next;
+    const waiting = await retries.waiting(record, attempt);
+    // What is refused is settled by the message that waits; without one by the last that is known.
+    const source = waiting ?? record.source;
+    if (source === undefined) return;
+    this.#log.warn("retry.given-up", { id, queue, attempt, reason });
+    const at = new Date(this.#nowMs()).toISOString();
+    await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, undefined);
+    await retries.cancel(hash, attempt);
+  }
+}
