@@ -1,22 +1,40 @@
 import { describe, expect, it } from "vitest";
 import { recordIn } from "../../libs/contract/testing/records.ts";
-import { eventText, reportText } from "./get.ts";
+import { eventText, reportJson, reportText } from "./get.ts";
+
+const record = recordIn("dead", { reason: "container main exited with code 3" });
+const { id, hash, queue } = record;
+const timeline = [{ kind: "created" as const, at: "2026-11-22T10:00:00Z", attempt: 1 }];
+const explanations = [{ why: "dead after attempt 1", todo: "mend it" }];
 
 describe("millrace get", () => {
-  it("names id, queue, state with its reason, attempt and Job, then the events", () => {
-    const record = recordIn("dead", { reason: "container main exited with code 3" });
-    const events = [{ kind: "created" as const, time: "2026-11-22T10:00:00Z", source: "uid", data: { attempt: 1 } }];
-    const text = reportText({ record, events });
-    expect(text).toContain(`id        ${record.id}`);
+  it("names id, queue, state with its reason, attempt, Job, why and what to do, then the events", () => {
+    const text = reportText({ ok: true, id, hash, queue, record, timeline, explanations });
+    expect(text).toContain(`id        ${id}`);
     expect(text).toContain("state     dead: container main exited with code 3");
     expect(text).toContain(`job       ${record.job?.namespace}/${record.job?.name}`);
-    expect(text.trimEnd().split("\n").at(-1)).toBe("2026-11-22T10:00:00Z  created    attempt 1");
+    expect(text).toContain("why       dead after attempt 1\nto do     mend it");
+    expect(text.split("\n").at(-1)).toBe("2026-11-22T10:00:00Z  created    attempt 1");
   });
 
-  it("an event's line has node, class, exit code and reason where they are known", () => {
-    const data = { attempt: 2, node: "node0", class: "exit", exitCode: 3, reason: "it failed" };
-    expect(eventText({ kind: "dead", time: "T", source: "uid", data })).toBe(
-      "T  dead       attempt 2, on node0, exit, exit 3, it failed",
+  it("a message that waits has no record: it is shown as waiting, with the reason", () => {
+    const report = { ok: true as const, id, hash, queue, timeline: [], explanations };
+    expect(reportText(report)).toBe(
+      `id        ${id}\nqueue     default\nstate     waiting\nwhy       dead after attempt 1\nto do     mend it`,
+    );
+    expect(reportJson(report)).toEqual({ id, hash, queue, state: "waiting", timeline: [], explanations });
+  });
+
+  it("json is the record, with timeline and explanations", () => {
+    const report = reportJson({ ok: true, id, hash, queue, record, timeline, explanations });
+    expect(report).toEqual({ ...record, timeline, explanations });
+  });
+
+  it("an event's line has node, class, exit code, reason and the next attempt's time where they are known", () => {
+    const event = { kind: "dead" as const, at: "T", attempt: 2, node: "node0", class: "exit", exitCode: 3, reason: "it failed" };
+    expect(eventText(event)).toBe("T  dead       attempt 2, on node0, exit, exit 3, it failed");
+    expect(eventText({ kind: "retrying", at: "T", attempt: 1, notBefore: "U" })).toBe(
+      "T  retrying   attempt 1, next not before U",
     );
   });
 });

@@ -1,31 +1,31 @@
 import { DeliverPolicy, jetstream } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
-import { MillraceError } from "../../libs/contract/errors.ts";
-import type { EventKind } from "../../libs/contract/event.ts";
-import { SOURCE_HEADER } from "../../libs/contract/event.ts";
+import { assertNever, MillraceError } from "../../libs/contract/errors.ts";
+import { EVENT_KINDS, SOURCE_HEADER } from "../../libs/contract/event.ts";
+import type { TimelineEntry } from "../../libs/contract/requests.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
 import { RecordStore } from "../../libs/streams/records.ts";
-import type { Session } from "./session.ts";
 
-const eventData = z.object({
+const kind = z.enum(EVENT_KINDS);
+const eventBody = z.object({
   time: z.string(),
-  data: z.looseObject({
-    attempt: z.number().optional(),
+  data: z.object({
     reason: z.string().optional(),
     class: z.string().optional(),
     code: z.string().optional(),
     result: z.string().optional(),
     node: z.string().optional(),
     exitCode: z.number().optional(),
+    next: z.object({ notBefore: z.string() }).optional(),
   }),
 });
-export type EventData = z.output<typeof eventData>["data"];
 
-export interface SeenEvent {
-  readonly kind: EventKind;
-  readonly time: string;
+/** What is shown of an event, and what decides whether it ends the wait. */
+export interface SeenEvent extends TimelineEntry {
   readonly source: string;
-  readonly data: EventData;
+  readonly code?: string | undefined;
+  readonly result?: string | undefined;
 }
 
 export interface Outcome {
@@ -35,12 +35,12 @@ export interface Outcome {
 
 /** Follows one publish to its end. Opened before the publish, so that nothing can happen unseen. */
 export class OutcomeWatch {
-  readonly #session: Session;
+  readonly #connection: NatsConnection;
   readonly #queue: string;
   readonly #hash: string | undefined;
 
-  constructor(options: { readonly session: Session; readonly queue: string; readonly hash: string | undefined }) {
-    this.#session = options.session;
+  constructor(options: { readonly connection: NatsConnection; readonly queue: string; readonly hash: string | undefined }) {
+    this.#connection = options.connection;
     this.#queue = options.queue;
     this.#hash = options.hash;
   }
@@ -54,7 +54,7 @@ export class OutcomeWatch {
       `events.${this.#queue}.*.0.rejected`,
       ...(this.#hash === undefined ? [] : [`events.${this.#queue}.${this.#hash}.>`]),
     ];
-    const consumer = await jetstream(this.#session.connection).consumers.get(STREAM.events, {
+    const consumer = await jetstream(this.#connection).consumers.get(STREAM.events, {
       filter_subjects: filters,
       deliver_policy: DeliverPolicy.New,
     });
@@ -64,6 +64,7 @@ export class OutcomeWatch {
     const source = await publish();
     for await (const message of messages) {
       const event = seenEvent(message.subject, message.headers?.get(SOURCE_HEADER) ?? "", message.json());
+      if (event === undefined) continue;
       const outcome = await this.#judge(event, source);
       if (event.kind !== "rejected" || outcome !== undefined) onEvent(event);
       if (outcome !== undefined) return outcome;
@@ -74,45 +75,43 @@ export class OutcomeWatch {
   async #judge(event: SeenEvent, source: string): Promise<Outcome | undefined> {
     switch (event.kind) {
       case "succeeded":
-        return { state: "succeeded", detail: event.data.result ?? "" };
+        return { state: "succeeded", detail: event.result ?? "" };
       case "dead":
-        return { state: "dead", detail: `${event.data.class ?? ""}: ${event.data.reason ?? ""}` };
+        return { state: "dead", detail: [event.class, event.reason].filter((part) => part !== undefined).join(": ") };
+      case "cancelled":
+        return { state: "cancelled", detail: event.reason ?? "" };
       case "rejected":
-        return event.source.startsWith(source)
-          ? { state: "rejected", detail: `${event.data.code}: ${event.data.reason}` }
-          : undefined;
+        return event.source.startsWith(source) ? { state: "rejected", detail: `${event.code}: ${event.reason}` } : undefined;
       case "duplicate":
         return event.source.startsWith(source) ? this.#earlierOutcome() : undefined;
-      default:
+      case "received":
+      case "created":
+      case "started":
+      case "blocked":
+      case "retrying":
         return undefined;
+      default:
+        return assertNever(event.kind);
     }
   }
 
   /** The job of this id existed already; it may have ended long ago. */
   async #earlierOutcome(): Promise<Outcome | undefined> {
     if (this.#hash === undefined) return undefined;
-    const stored = await (await RecordStore.open(this.#session.connection)).get(this.#hash);
+    const stored = await (await RecordStore.open(this.#connection)).get(this.#hash);
     const state = stored?.record.state;
     if (state === "succeeded") return { state, detail: stored?.record.result ?? "" };
     return state === "dead" || state === "cancelled" ? { state, detail: stored?.record.reason ?? "" } : undefined;
   }
 }
 
-/** All events of one job so far, oldest first. */
-export async function eventsOf(session: Session, queue: string, hash: string): Promise<SeenEvent[]> {
-  const consumer = await jetstream(session.connection).consumers.get(STREAM.events, {
-    filter_subjects: `events.${queue}.${hash}.>`,
-  });
-  const events: SeenEvent[] = [];
-  const messages = await consumer.fetch({ max_messages: 200, expires: 1_000 });
-  for await (const message of messages) {
-    events.push(seenEvent(message.subject, message.headers?.get(SOURCE_HEADER) ?? "", message.json()));
-    if (message.info.pending === 0) break;
-  }
-  return events;
-}
-
-function seenEvent(subject: string, source: string, json: unknown): SeenEvent {
-  const { time, data } = eventData.parse(json);
-  return { kind: (subject.split(".").at(-1) ?? "") as EventKind, time, source, data };
+/** Undefined: a kind of event that this command is too old to know. */
+function seenEvent(subject: string, source: string, json: unknown): SeenEvent | undefined {
+  const [attempt, what] = subject.split(".").slice(-2);
+  const known = kind.safeParse(what);
+  if (!known.success) return undefined;
+  const { time, data } = eventBody.parse(json);
+  const { next, ...facts } = data;
+  const until = next === undefined ? {} : { notBefore: next.notBefore };
+  return { kind: known.data, at: time, attempt: Number(attempt), source, ...facts, ...until };
 }

@@ -1,27 +1,21 @@
 import { jetstreamManager } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { MSG_ID_HEADER } from "../../libs/contract/message-identity.ts";
 import { jobHash } from "../../libs/contract/names.ts";
 import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
 import { prepare } from "./pub.ts";
-import type { Session } from "./session.ts";
 
 let server: NatsTestServer;
-let session: Session;
+let connection: NatsConnection;
 
 beforeAll(async () => {
   server = await NatsTestServer.start();
-  const connection = await server.connect();
-  session = {
-    connection,
-    instance: "millrace.test",
-    queues: ["default"],
-    [Symbol.asyncDispose]: () => connection.close(),
-  };
+  connection = await server.connect();
 });
 /** A stream of its own for each test: the broker drops a second message with one Nats-Msg-Id. */
 beforeEach(async () => {
-  const { streams } = await jetstreamManager(session.connection);
+  const { streams } = await jetstreamManager(connection);
   await streams.add({ name: "JOBS", subjects: ["jobs.>"] });
   return async () => void (await streams.delete("JOBS"));
 });
@@ -36,14 +30,15 @@ it.each([
   ["the one that was given before the event's", event({ template: "hello" }), "given", "given", "given"],
 ])("the id that is watched is the id that will run: %s", async (_what, body, given, id, header) => {
   const published = prepare({
-    session,
+    connection,
+    instance: "millrace.test",
     subject: "jobs.default.hello",
     body: new TextEncoder().encode(JSON.stringify(body)),
     id: given,
   });
   expect(published).toMatchObject({ id, hash: jobHash("millrace.test", "default", id) });
   await published.publish();
-  const manager = await jetstreamManager(session.connection);
+  const manager = await jetstreamManager(connection);
   const stored = await manager.streams.getMessage("JOBS", { last_by_subj: "jobs.default.hello" });
   expect(stored?.header?.get(MSG_ID_HEADER) || undefined).toBe(header);
 });

@@ -1,15 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { jetstream } from "@nats-io/jetstream";
-import { headers } from "@nats-io/transport-node";
+import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../../libs/contract/errors.ts";
 import { MSG_ID_HEADER, openMessage } from "../../libs/contract/message-identity.ts";
-import { jobHash } from "../../libs/contract/names.ts";
+import { type Instance, jobHash } from "../../libs/contract/names.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
 import { type Outcome, OutcomeWatch, type SeenEvent } from "./outcome.ts";
-import type { Session } from "./session.ts";
 
 export interface PublishOptions {
-  readonly session: Session;
+  readonly connection: NatsConnection;
+  readonly instance: Instance;
   readonly subject: string;
   readonly body: Uint8Array;
   /** The id of a body that names none; a random one by default. */
@@ -25,7 +25,7 @@ export interface Published {
 
 /** A message ready to be stored. A body that Millrace will refuse is published all the same: the refusal is the answer. */
 export function prepare(options: PublishOptions): Published {
-  const { session, subject, body } = options;
+  const { connection, instance, subject, body } = options;
   const target = parseJobSubject(subject);
   if (target === undefined || target.type === "") {
     throw new MillraceError(
@@ -40,12 +40,12 @@ export function prepare(options: PublishOptions): Published {
   return {
     id,
     queue: target.queue,
-    hash: opened.kind === "ok" ? jobHash(session.instance, target.queue, id) : undefined,
+    hash: opened.kind === "ok" ? jobHash(instance, target.queue, id) : undefined,
     async publish() {
       const head = headers();
       // No broker-side de-duplication when the body names the id: a second publish is answered by the job's record, not swallowed.
       if (named === undefined) head.set(MSG_ID_HEADER, id);
-      const ack = await jetstream(session.connection).publish(subject, body, { headers: head });
+      const ack = await jetstream(connection).publish(subject, body, { headers: head });
       return `${ack.stream}-${ack.seq}-`;
     },
   };
@@ -53,8 +53,8 @@ export function prepare(options: PublishOptions): Published {
 
 export async function publishAndWait(
   published: Published,
-  options: { readonly session: Session; readonly timeoutMs: number; readonly onEvent: (event: SeenEvent) => void },
+  options: { readonly connection: NatsConnection; readonly timeoutMs: number; readonly onEvent: (event: SeenEvent) => void },
 ): Promise<Outcome> {
-  const watch = new OutcomeWatch({ session: options.session, queue: published.queue, hash: published.hash });
+  const watch = new OutcomeWatch({ connection: options.connection, queue: published.queue, hash: published.hash });
   return watch.follow(() => published.publish(), AbortSignal.timeout(options.timeoutMs), options.onEvent);
 }

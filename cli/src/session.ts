@@ -2,12 +2,11 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { isMillraceError, MillraceError } from "../../libs/contract/errors.ts";
 import type { Instance } from "../../libs/contract/names.ts";
-import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
+import { STREAM } from "../../libs/contract/streams.ts";
 import { pause } from "../../libs/runtime/backoff.ts";
 import { readEnv } from "../../libs/runtime/env.ts";
 import { connectNats, natsEnv } from "../../libs/streams/connection.ts";
 import { isMissing } from "../../libs/streams/errors.ts";
-import { openTunnel } from "./port-forward.ts";
 
 /** Where the installation is: by default the chart's release in the current kube context. */
 export interface Target {
@@ -18,11 +17,9 @@ export interface Target {
   readonly release: string;
 }
 
-/** A connection to an installation, and what it says of itself. */
+/** A connection to an installation. */
 export interface Session extends AsyncDisposable {
   readonly connection: NatsConnection;
-  readonly instance: Instance;
-  readonly queues: readonly string[];
 }
 
 /**
@@ -34,17 +31,8 @@ export async function openSession(target: Target): Promise<Session> {
   const url = target.server ?? process.env["NATS_URL"];
   const connection = url === undefined ? await connectThroughTunnel(target, cleanup) : await connectTo(url);
   cleanup.defer(() => connection.close());
-  const manager = await jetstreamManager(connection);
-  const instance = await instanceOf(manager);
-  const queues: string[] = [];
-  for await (const consumer of manager.consumers.list(STREAM.jobs)) queues.push(queueOfConsumer(consumer.name) ?? "");
   const owned = cleanup.move();
-  return {
-    connection,
-    instance,
-    queues: queues.filter((queue) => queue !== ""),
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
+  return { connection, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 function connectTo(url: string): Promise<NatsConnection> {
@@ -57,6 +45,8 @@ const POD_RETRY_MS = 1_000;
 const STARTING = new Set(["NATS_NOT_READY", "NATS_UNREACHABLE"]);
 
 async function connectThroughTunnel(target: Target, cleanup: AsyncDisposableStack): Promise<NatsConnection> {
+  // The Kubernetes client takes longer to load than most commands to run, and with an address of NATS nobody needs it.
+  const { openTunnel } = await import("./port-forward.ts");
   const deadline = AbortSignal.timeout(POD_WAIT_MS);
   for (;;) {
     try {
@@ -72,7 +62,9 @@ async function connectThroughTunnel(target: Target, cleanup: AsyncDisposableStac
   }
 }
 
-async function instanceOf(manager: Awaited<ReturnType<typeof jetstreamManager>>): Promise<Instance> {
+/** Who the installation is, which a job's hash depends on. Needs the right to look at JOBS; a request to a monitor does not. */
+export async function instanceOf(connection: NatsConnection): Promise<Instance> {
+  const manager = await jetstreamManager(connection);
   try {
     const info = await manager.streams.info(STREAM.jobs);
     const instance = info.config.metadata?.["millrace.dev/instance"];
