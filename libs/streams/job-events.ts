@@ -28,10 +28,10 @@ export class JobEvents {
   }
 
   /** F1: the first attempt of a life carries the message, so that the job can be run again after the message is gone. */
-  async created(record: JobRecord, message: KeptMessage | undefined): Promise<void> {
+  async created(record: JobRecord, message: KeptMessage | undefined, at = currentAttempt(record)?.startedAt): Promise<void> {
     const carried = record.attempt === record.budgetFrom && message !== undefined ? { message } : {};
     const data = { ...attemptData(record), messageHash: record.messageHash, ...carried };
-    await this.#attempt(record, "created", record.createdAt, data);
+    await this.#attempt(record, "created", at ?? record.updatedAt, data);
   }
 
   async started(

@@ -27,7 +27,8 @@ export const contextProfile: Profile = { ...localProfile, values: { jobs: { name
 /** `make test`: the same installation on a cluster of its own, with short intervals so that every timer fires during a test. */
 export const testProfile: Profile = {
   ...names,
-  cluster: "millrace-e2e",
+  // Another name lets two checkouts be tested at once.
+  cluster: process.env["MILLRACE_E2E_CLUSTER"] ?? "millrace-e2e",
   values: {
     ...localProfile.values,
     ackWait: "15s",

@@ -100,7 +100,7 @@ export class Reconciler {
     const moved = transition(stored?.record, firstSightOf(identity, sighting.job, new Date(nowMs()).toISOString()));
     if (moved.kind === "refused")
       throw new MillraceError("INTERNAL", `first sight of ${sighting.job.name} was refused: ${moved.why}`);
-    await store.events.created(moved.record, await this.#bytesOf(moved.record));
+    await store.events.created(moved.record, await this.#bytesOf(moved.record), sighting.job.createdAt);
     if (moved.kind === "moved") {
       const swap = await store.records.swap(moved.record, stored?.revision ?? 0);
       // Another monitor or another Job of the same id was first: look again at what it wrote.
