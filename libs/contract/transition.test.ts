@@ -266,7 +266,7 @@ describe("P1: a cancel", () => {
   it("a tombstone takes the identity of the first message", () => {
     expect(recordAfter(cancel)).toMatchObject({ attempt: 0, messageHash: "", type: "" });
     expect(recordAfter(cancel, adoption)).toMatchObject({ state: "cancelled", messageHash: "m1", type: "hello", source: SOURCE });
-    expect(recordAfter(cancel, adoption, rerun)).toMatchObject({ life: 2, next: { attempt: 1 } });
+    expect(recordAfter(cancel, adoption, rerun)).toMatchObject({ life: 2, next: { attempt: 2 } });
   });
 });
 

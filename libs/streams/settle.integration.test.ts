@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DLQ_HEADER } from "../contract/dead-letter.ts";
 import type { JobRecord } from "../contract/record.ts";
-import type { AttemptEnded } from "../contract/transition.ts";
+import type { AttemptEnded } from "../contract/record-event.ts";
+import type { RetryPolicy } from "../contract/retry.ts";
 import type { Ended } from "../contract/verdict.ts";
-import { Settler } from "./settle.ts";
-import { CrashPoint } from "./testing/crashing.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
+import { DUE_NOW, NEVER_AGAIN } from "./testing/policies.ts";
 import { type Delivered, Workbench } from "./testing/workbench.ts";
 
 const QUEUE = "default";
@@ -31,22 +31,24 @@ const ended = (record: JobRecord, verdict: Ended, rest: Partial<AttemptEnded> = 
   attempt: record.attempt,
   uid: record.job?.uid ?? "",
   verdict,
+  policy: NEVER_AGAIN,
   at: "2026-01-01T00:00:01Z",
   ...rest,
 });
-const events = (record: JobRecord) => bench.counts("EVENTS", `events.${QUEUE}.${record.hash}.>`);
 const deadLetter = (record: JobRecord) =>
   bench.manager.streams.getMessage("DLQ", { last_by_subj: `dlq.${QUEUE}.hello.${record.hash}.1` });
 
-/** I3, I4, I7: everything that a settled life promises, once each. */
-async function expectSettled(
-  { record, source }: Delivered & { readonly record: JobRecord },
-  state: "succeeded" | "dead",
-): Promise<void> {
-  const prefix = `events.${QUEUE}.${record.hash}.1`;
+type Outcome = "succeeded" | "dead" | "retrying";
+const KEPT: Readonly<Record<Outcome, readonly string[]>> = {
+  succeeded: ["event 1.created", "event 1.succeeded"],
+  dead: ["dlq 1", "event 1.created", "event 1.dead"],
+  retrying: ["due 2", "event 1.created", "event 1.retrying"],
+};
+
+/** I3, I4, I7: everything that a settled attempt promises, once each. */
+async function expectSettled({ record, source }: Delivered & { readonly record: JobRecord }, state: Outcome): Promise<void> {
   expect((await bench.store.records.get(record.hash))?.record.state).toBe(state);
-  expect(await events(record)).toEqual({ [`${prefix}.created`]: 1, [`${prefix}.${state}`]: 1 });
-  expect(await bench.count("DLQ", `dlq.${QUEUE}.hello.${record.hash}.1`)).toBe(state === "dead" ? 1 : 0);
+  expect(await bench.kept(QUEUE, record.hash)).toEqual(KEPT[state]);
   expect(await bench.holds(source)).toBe(false);
 }
 
@@ -54,26 +56,30 @@ describe("S1-S4: settling an attempt", () => {
   it("success: record, events with result, message gone, nothing in the DLQ", async () => {
     const job = await bench.running(QUEUE, "good");
     const outcome = await bench.store.settler.settle(job.record.hash, ended(job.record, success), job.ack);
-    expect(outcome).toMatchObject({ kind: "settled", record: { state: "succeeded", result: "42" } });
+    expect(outcome).toMatchObject({ kind: "settled", first: true, record: { state: "succeeded", result: "42" } });
     await expectSettled(job, "succeeded");
   });
 
-  it("I4: failure: the DLQ holds the raw bytes, why, and where they came from", async () => {
+  it("I4: failure: the DLQ holds the raw bytes, why, the log's end, and where they came from", async () => {
     const job = await bench.running(QUEUE, "bad");
+    await bench.store.logs.put(job.record.hash, 1, "lines\nthe last line");
     await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
     await expectSettled(job, "dead");
     const entry = await deadLetter(job.record);
+    const header = (name: string): unknown => JSON.parse(entry?.header.get(name) ?? "");
     expect(Buffer.from(entry?.data ?? []).toString()).toBe(JSON.stringify({ id: "bad", template: "hello" }));
-    expect(JSON.parse(entry?.header.get(DLQ_HEADER.reason) ?? "")).toBe("exited with code 3");
+    expect(header(DLQ_HEADER.reason)).toBe("exited with code 3; its only attempt");
+    expect(header(DLQ_HEADER.subject)).toBe("jobs.default.hello");
+    expect(header(DLQ_HEADER.logTail)).toBe("lines\nthe last line");
     expect(entry?.header.get(DLQ_HEADER.class)).toBe("exit");
-    expect(JSON.parse(entry?.header.get(DLQ_HEADER.subject) ?? "")).toBe("jobs.default.hello");
   });
 
   it("I7: again, by anybody, with whatever verdict: nothing is added and nothing changes", async () => {
     const job = await bench.running(QUEUE, "again");
     await bench.store.settler.settle(job.record.hash, ended(job.record, success), job.ack);
     const before = await bench.store.records.get(job.record.hash);
-    await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
+    const again = await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
+    expect(again).toMatchObject({ kind: "settled", first: false });
     await bench.store.settler.settle(job.record.hash, ended(job.record, success), undefined);
     expect(await bench.store.records.get(job.record.hash)).toEqual(before);
     await expectSettled(job, "succeeded");
@@ -86,45 +92,67 @@ describe("S1-S4: settling an attempt", () => {
     }
     expect((await bench.store.settler.settle("z".repeat(20), ended(job.record, failure), job.ack)).kind).toBe("refused");
     expect(await bench.holds(job.source)).toBe(true);
-    expect(await events(job.record)).toEqual({});
+    expect(await bench.kept(QUEUE, job.record.hash)).toEqual([]);
   });
 
-  it("I3: finish of a record that is not terminal leaves the message where it is", async () => {
+  it("I3: the message of a running record stays where it is, also when somebody says that it is done", async () => {
     const job = await bench.running(QUEUE, "alive");
     await bench.store.settler.finish(job.record, job.ack);
-    await bench.store.settler.finish({ ...job.record, state: "retrying" }, job.ack);
     expect(await bench.holds(job.source)).toBe(true);
+    expect(await bench.kept(QUEUE, job.record.hash)).toEqual([]);
   });
 
-  it("I1: two settlers at once, of two minds: one outcome", async () => {
+  it("I1: settlers at once, of several minds: one outcome", async () => {
+    const minds: readonly (readonly [Ended, RetryPolicy])[] = [
+      [success, NEVER_AGAIN],
+      [failure, NEVER_AGAIN],
+      [failure, DUE_NOW],
+      [success, DUE_NOW],
+      [failure, DUE_NOW],
+    ];
     for (let round = 0; round < 10; round += 1) {
       const job = await bench.running(QUEUE, `race-${round}`);
-      const verdicts = [success, failure, success, failure];
-      await Promise.all(
-        verdicts.map((verdict) => bench.store.settler.settle(job.record.hash, ended(job.record, verdict), job.ack)),
+      const settling = minds.map(([verdict, policy]) =>
+        bench.store.settler.settle(job.record.hash, ended(job.record, verdict, { policy }), job.ack),
       );
+      const outcomes = await Promise.all(settling);
+      expect(outcomes.filter((outcome) => outcome.kind === "settled" && outcome.first)).toHaveLength(1);
       const state = (await bench.store.records.get(job.record.hash))?.record.state;
-      await expectSettled(job, state === "dead" ? "dead" : "succeeded");
+      await expectSettled(job, state === "dead" || state === "retrying" ? state : "succeeded");
     }
   });
 });
 
 describe("S1: where the bytes are found", () => {
   const remove = (job: Delivered) => bench.store.messages.remove(job.source, job.ack);
+  const bodyOf = async (record: JobRecord): Promise<string> => Buffer.from((await deadLetter(record))?.data ?? []).toString();
 
   it("in the created event, when the message is gone", async () => {
     const job = await bench.running(QUEUE, "from-event");
     await bench.store.events.created(job.record, await bench.store.messages.read(job.source));
     await remove(job);
     await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
-    expect(Buffer.from((await deadLetter(job.record))?.data ?? []).toString()).toContain('"from-event"');
+    expect(await bodyOf(job.record)).toContain('"from-event"');
     await expectSettled(job, "dead");
   });
 
-  it("nowhere: dead, reason bytes-lost, an empty entry that says so", async () => {
+  it("in the DLQ, when EVENTS is gone too: a dead job can be run again from there", async () => {
+    const job = await bench.running(QUEUE, "from-dlq");
+    await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
+    await bench.manager.streams.purge("EVENTS", { filter: `events.${QUEUE}.${job.record.hash}.>` });
+    const record = (await bench.store.records.get(job.record.hash))?.record;
+    if (record === undefined) throw new Error("no record");
+    expect(await bench.store.settler.findMessage(record)).toEqual({
+      subject: "jobs.default.hello",
+      headers: {},
+      bodyBase64: Buffer.from(JSON.stringify({ id: "from-dlq", template: "hello" })).toString("base64"),
+    });
+  });
+
+  it("nowhere: dead, whatever the class and the budget say, with reason bytes-lost and an empty entry", async () => {
     const job = await bench.running(QUEUE, "lost");
     await remove(job);
-    await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack);
+    await bench.store.settler.settle(job.record.hash, ended(job.record, failure, { policy: DUE_NOW }), job.ack);
     const entry = await deadLetter(job.record);
     expect(entry?.data).toHaveLength(0);
     expect(entry?.header.get(DLQ_HEADER.reason)).toContain("bytes-lost");
@@ -136,36 +164,5 @@ describe("S1: where the bytes are found", () => {
     await remove(job);
     await bench.store.settler.settle(job.record.hash, ended(job.record, success), job.ack);
     await expectSettled(job, "succeeded");
-  });
-});
-
-describe("S1-S4: a crash between any two steps is healed by doing it again", () => {
-  it.each([
-    ["succeeded", success],
-    ["dead", failure],
-  ] as const)("%s", async (state, verdict) => {
-    let steps = 0;
-    for (const when of ["before", "after"] as const) {
-      for (let at = 1; ; at += 1) {
-        const crash = new CrashPoint({ at, when });
-        const { records, events: published, deadLetters, messages } = bench.store;
-        const dying = new Settler({
-          records: crash.wrap(records),
-          events: crash.wrap(published),
-          deadLetters: crash.wrap(deadLetters),
-          messages: crash.wrap(messages),
-        });
-        const job = await bench.running(QUEUE, `crash-${state}-${when}-${at}`);
-        const settling = dying.settle(job.record.hash, ended(job.record, verdict), job.ack);
-        await settling.catch((error: unknown) => {
-          if (!crash.crashed) throw error;
-        });
-        await bench.store.settler.settle(job.record.hash, ended(job.record, verdict), job.ack);
-        await expectSettled(job, state);
-        if (!crash.crashed) break;
-        steps += 1;
-      }
-    }
-    expect(steps).toBeGreaterThanOrEqual(10);
   });
 });

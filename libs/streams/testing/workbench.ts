@@ -69,8 +69,8 @@ export class Workbench {
   }
 
   /** The next deliveries of a queue; waits for them. */
-  async deliver(queue: string, count = 1): Promise<Delivered[]> {
-    const consumer = await this.client.consumers.get(STREAM.jobs, consumerName(queue));
+  async deliver(queue: string, count = 1, stream: string = STREAM.jobs): Promise<Delivered[]> {
+    const consumer = await this.client.consumers.get(stream, consumerName(queue));
     const delivered: Delivered[] = [];
     while (delivered.length < count) {
       for await (const message of await consumer.fetch({ max_messages: count - delivered.length, expires: 10_000 })) {
@@ -83,8 +83,8 @@ export class Workbench {
     return delivered;
   }
 
-  async one(queue: string): Promise<Delivered> {
-    const [first] = await this.deliver(queue);
+  async one(queue: string, stream: string = STREAM.jobs): Promise<Delivered> {
+    const [first] = await this.deliver(queue, 1, stream);
     if (first === undefined) throw new Error("nothing was delivered");
     return first;
   }
@@ -121,6 +121,22 @@ export class Workbench {
 
   async count(stream: string, filter: string): Promise<number> {
     return Object.values(await this.counts(stream, filter)).reduce((sum, number) => sum + number, 0);
+  }
+
+  /** Everything that JOBS aside is kept of a job, each message as `<stream> <rest of its subject>`. */
+  async kept(queue: string, hash: string): Promise<string[]> {
+    const of: readonly (readonly [stream: string, name: string, prefix: string])[] = [
+      [STREAM.retry, "at", `retry.at.${hash}.`],
+      [STREAM.retry, "due", `retry.run.${queue}.${hash}.`],
+      [STREAM.events, "event", `events.${queue}.${hash}.`],
+      [STREAM.deadLetters, "dlq", `dlq.${queue}.hello.${hash}.`],
+    ];
+    const found = of.map(async ([stream, name, prefix]) =>
+      Object.entries(await this.counts(stream, `${prefix}>`)).flatMap(([subject, count]) =>
+        Array.from({ length: count }, () => `${name} ${subject.slice(prefix.length)}`),
+      ),
+    );
+    return (await Promise.all(found)).flat().toSorted();
   }
 
   async holds(source: MessageSource): Promise<boolean> {
