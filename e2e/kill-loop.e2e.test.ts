@@ -1,0 +1,136 @@
+import { join } from "node:path";
+import type { V1Pod } from "@kubernetes/client-node";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { isTerminal } from "../libs/contract/record.ts";
+import { pause } from "../libs/runtime/backoff.ts";
+import { command } from "../scripts/cluster/command.ts";
+import { violations, violationsAtRest } from "../services/testing/oracle.ts";
+import { gatherEvidence, JobHistory } from "./harness/evidence.ts";
+import { Installation } from "./harness/installation.ts";
+import { Killer } from "./harness/killer.ts";
+
+const SOAK = process.env["SOAK"] === "1";
+const COUNT = SOAK ? 300 : 60;
+const STRIKE_EVERY_MS = 4_000;
+const SEED = 20261122;
+
+let millrace: Installation;
+let history: JobHistory;
+beforeAll(async () => {
+  millrace = await Installation.open();
+  const { kube, instance, names } = millrace;
+  history = await JobHistory.open({ kube, instance, namespace: names.jobsNamespace });
+});
+afterAll(async () => {
+  await history[Symbol.asyncDispose]();
+  await millrace[Symbol.asyncDispose]();
+});
+
+/** Of every ten: five succeed, two exit 3 for as often as they may, one runs out of memory, two take longer than a strike. */
+const SCRIPTS = [
+  "true",
+  "exit 3",
+  "true",
+  "sleep 8",
+  "true",
+  "exit 3",
+  "true",
+  "head -c 80m /dev/zero | tail",
+  "true",
+  "sleep 12",
+];
+const ENDS_DEAD = new Set(["exit 3", "head -c 80m /dev/zero | tail"]);
+const script = (index: number): string => SCRIPTS[index % SCRIPTS.length] ?? "true";
+const jobMessage = (index: number): object => ({
+  id: `kill-${index}`,
+  job: {
+    prefixName: "kill",
+    namespace: millrace.names.jobsNamespace,
+    image: "busybox:latest",
+    command: ["sh", "-c", script(index)],
+    resources: { limits: { memory: "32Mi", cpu: "500m" } },
+  },
+});
+
+it(`I1-I7: of ${COUNT} mixed jobs each ends exactly once while dispatchers, monitors and NATS are killed`, async () => {
+  const random = mulberry32(SEED);
+  const { kube, names, cluster } = millrace;
+  const killer = new Killer({
+    kube,
+    random,
+    namespace: names.namespace,
+    release: names.release,
+    sigkill: processOf(cluster.stateDir),
+  });
+  const done = new AbortController();
+  const killing = (async () => {
+    while (!done.signal.aborted) {
+      await killer.strike();
+      await pause(STRIKE_EVERY_MS, done.signal);
+    }
+  })();
+  const ids = Array.from({ length: COUNT }, (_, index) => `kill-${index}`);
+  for (const index of ids.keys()) await publishAtLast(jobMessage(index));
+
+  const hashes = new Set(ids.map((id) => millrace.hash(id)));
+  const ended = new Set<string>();
+  const isEnd = (kind: string): boolean => ["succeeded", "dead", "cancelled"].includes(kind);
+  await millrace.events.waitFor(
+    "outcomes",
+    ({ hash, kind }) => {
+      const first = hashes.has(hash) && isEnd(kind) && !ended.has(hash);
+      if (first) ended.add(hash);
+      return ended.size >= COUNT;
+    },
+    1,
+    SOAK ? 3_600_000 : 600_000,
+  );
+  done.abort();
+  await killing;
+  const gather = () => gatherEvidence({ connection: millrace.connection, instance: millrace.instance, history, hashes });
+  // The last of settling may still be under way, or waits for a lease to run out.
+  await expect.poll(async () => violationsAtRest(await gather()), { timeout: 180_000, interval: 1_000 }).toEqual([]);
+  const evidence = await gather();
+  expect(violations(evidence)).toEqual([]);
+  const outcomes = Object.fromEntries(evidence.records.map(({ id, state }) => [id, state]));
+  const wanted = Object.fromEntries(ids.map((id, index) => [id, ENDS_DEAD.has(script(index)) ? "dead" : "succeeded"]));
+  expect(evidence.records.every(({ state }) => isTerminal(state))).toBe(true);
+  expect(outcomes).toEqual(wanted);
+  expect(killer.struck.length).toBeGreaterThan(3);
+  expect(new Set(killer.struck.map((struck) => struck.split(" ")[0]))).toEqual(new Set(["dispatcher", "monitor", "nats"]));
+}, 3_700_000);
+
+/** A producer that repeats its publish until it is told that the message is stored: the id makes that safe. */
+async function publishAtLast(message: object): Promise<void> {
+  for (;;) {
+    try {
+      await millrace.publish("jobs.default.kill", message);
+      return;
+    } catch {
+      await pause(500, AbortSignal.timeout(500));
+    }
+  }
+}
+
+function processOf(stateDir: string): (pod: V1Pod) => Promise<void> {
+  return async (pod) => {
+    const containerId = pod.status?.containerStatuses?.[0]?.containerID ?? "";
+    const tasks = await command("ctr", ["-a", join(stateDir, "containerd.sock"), "-n", "k8s.io", "task", "ls"]);
+    const pid = tasks
+      .split("\n")
+      .map((line) => line.split(/\s+/))
+      .find(([id]) => id !== undefined && id !== "" && containerId.endsWith(id))?.[1];
+    if (pid !== undefined) process.kill(Number(pid), "SIGKILL");
+  };
+}
+
+/** A small generator with a seed: the same victims in each run. */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
