@@ -13,7 +13,7 @@ describe("design §4.5: memory after an OOM", () => {
 
   it.each([
     ["in whole Mi, rounded up", "5Mi", 1.5, "1Gi", "8Mi"],
-    ["without the error of floating point", "10Mi", 1.1, "1Gi", "11Mi"],
+    ["without the error of floating point", "50Mi", 1.1, "1Gi", "55Mi"],
     ["bytes", "33554432", 1.5, "1Gi", "48Mi"],
     ["decimal units", "64M", 1.5, "1G", "92Mi"],
     ["less than a Mi", "500Ki", 1.5, "1Gi", "1Mi"],

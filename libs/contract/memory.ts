@@ -10,7 +10,7 @@ export function escalate(current: string, factor: number, limit: string): string
   const currentBytes = parseQuantity(current);
   const limitBytes = parseQuantity(limit);
   if (currentBytes === undefined || limitBytes === undefined || currentBytes >= limitBytes) return undefined;
-  // 10Mi × 1.1 is 11Mi, not the 12 that floating point would round it up to.
+  // 50Mi × 1.1 is 55Mi, not the 56 that floating point would round it up to.
   const wanted = Math.ceil(Number(((currentBytes * factor) / MI).toFixed(6)));
   const next = Math.max(wanted, Math.floor(currentBytes / MI) + 1);
   return next * MI >= limitBytes ? limit : `${next}Mi`;

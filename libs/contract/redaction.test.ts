@@ -53,6 +53,11 @@ describe("redaction", () => {
     expect(redact(text, secrets)).toBe(redacted);
   });
 
+  it("a value at the start is not taken for the end of one", () => {
+    const [secret] = secretsOf([{ env: [{ name: "KEY", value: "aaaaa" }] }]);
+    expect(redact("aaaaa b", secret === undefined ? [] : [secret])).toBe("[redacted KEY] b");
+  });
+
   it("no secret is left in any text, wherever it was cut", () => {
     const value = fc.string({ minLength: 4, maxLength: 12 });
     const piece = fc.oneof(fc.string({ maxLength: 5 }), value);
@@ -77,7 +82,7 @@ describe("the tail of a log", () => {
   it.each([
     ["all of a short one", "one\ntwo\n", 8, "one\ntwo\n"],
     ["whole lines only", "one\ntwo\nthree\n", 9, "three\n"],
-    ["a cut that is at a line's start keeps that line", "one\ntwo\n", 4, "two\n"],
+    ["a cut that is at a line's start keeps that line", "one\ntwo\nsix\n", 8, "two\nsix\n"],
     ["a line that is longer than the tail is cut", "a long line\n", 5, "line\n"],
     ["whole characters only", "ääää", 5, "ää"],
     ["nothing", "one\n", 0, ""],

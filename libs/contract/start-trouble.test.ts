@@ -233,6 +233,16 @@ describe("what is left alone", () => {
     expect(troubleAt(62 * MINUTE_MS, pods)).toMatchObject({ kind: "stop", class: "image" });
   });
 
+  it("of two that are alive the newest counts, in whatever order they were seen", () => {
+    const fresh = { ...pending(creating), uid: "2", createdAt: "2026-01-01T00:10:00Z" };
+    for (const pods of [
+      [pending(failing), fresh],
+      [fresh, pending(failing)],
+    ]) {
+      expect(troubleAt(11 * MINUTE_MS, pods)).toMatchObject({ kind: "wait" });
+    }
+  });
+
   it("the newest pod that is alive counts", () => {
     const old = podViewOf({
       uid: "1",
