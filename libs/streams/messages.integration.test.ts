@@ -1,19 +1,21 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { consumerName } from "../contract/streams.ts";
+import { recordIn } from "../contract/testing/records.ts";
+import { JetStreamBroker } from "./jetstream-broker.ts";
 import { SourceMessages } from "./messages.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
 import { queuesOf, Workbench } from "./testing/workbench.ts";
 import { desiredStreams } from "./topology.ts";
 
-const QUEUES = ["plain", "other", "stale", "gone", "anew", "lease", "forged"];
+const QUEUES = ["plain", "other", "stale", "gone", "anew", "lease", "forged", "retry"];
 let server: NatsTestServer;
 let bench: Workbench;
 let elsewhere: SourceMessages;
 beforeAll(async () => {
   server = await NatsTestServer.start();
   bench = await Workbench.open(server, { queues: QUEUES, ackWaitMs: 1_000 });
-  elsewhere = await SourceMessages.open(await server.connect());
+  elsewhere = new SourceMessages({ broker: await JetStreamBroker.open(await server.connect()) });
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
@@ -30,6 +32,33 @@ describe("S1: reading a message by its source", () => {
       headers: { "X-Name": ["wert ü"] },
       bodyBase64: Buffer.from(body).toString("base64"),
     });
+  });
+
+  it("N4: of a retry gives back what its producer published, whatever hop it is on", async () => {
+    const id = "retried";
+    const body = JSON.stringify({ id, template: "hello" });
+    await bench.publish("retry", body, { "X-Name": "wert ü", "Nats-Msg-Id": id });
+    const fresh = await bench.one("retry");
+    const original = await elsewhere.read(fresh.source);
+    const record = recordIn("retrying", { id, hash: "a".repeat(20), queue: "retry", source: fresh.source });
+    for (const attempt of [2, 3]) {
+      const next = { attempt, notBefore: "2026-01-01T00:00:00Z" };
+      if (original === undefined) throw new Error("the message is not there");
+      await bench.store.retries.publish({ ...record, next }, original);
+      const due = await bench.one("retry", "RETRY");
+      expect(await elsewhere.read(due.source)).toEqual(original);
+    }
+  });
+
+  it("N4: a message in JOBS that forges the engine's headers is only itself", async () => {
+    await bench.publish("forged", "body", {
+      "Millrace-Id": '"victim"',
+      "Millrace-Subject": '"jobs.other.x"',
+      "Millrace-Headers": "{}",
+    });
+    const { source, ack } = await bench.one("forged");
+    expect(await elsewhere.read(source)).toMatchObject({ subject: "jobs.forged.hello" });
+    await elsewhere.remove(source, ack);
   });
 
   it("finds nothing at another store time, sequence or stream", async () => {

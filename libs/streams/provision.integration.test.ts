@@ -1,4 +1,5 @@
 import { jetstreamManager } from "@nats-io/jetstream";
+import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { connectNats, isSupported, natsEnv } from "./connection.ts";
@@ -106,6 +107,42 @@ describe("design §4.3: provisioning", () => {
       ack_policy: "explicit",
     });
     expect(consumer.config.backoff).toBeUndefined();
+  });
+
+  it("each queue has a consumer on JOBS and one on RETRY, and RETRY's share is never 0, which would mean 1000", async () => {
+    const provision = await provisioner();
+    await provision.streams();
+    const config = queuesOf(["a", "b", "c"]);
+    const { a, b, c } = config.queues;
+    if (a === undefined || b === undefined || c === undefined) throw new Error("no queues");
+    await provision.consumers({
+      ...config,
+      queues: { a: { ...a, slots: 1 }, b: { ...b, slots: 55 }, c: { ...c, slots: 50, retrySlots: 3 } },
+    });
+    const jsm = await manager();
+    const slots = async (stream: string): Promise<Record<string, number | undefined>> => {
+      const found: Record<string, number | undefined> = {};
+      for await (const { config: made } of jsm.consumers.list(stream)) found[made.filter_subject ?? ""] = made.max_ack_pending;
+      return found;
+    };
+    expect(await slots("JOBS")).toEqual({ "jobs.a.>": 1, "jobs.b.>": 55, "jobs.c.>": 50 });
+    expect(await slots("RETRY")).toEqual({ "retry.run.a.>": 1, "retry.run.b.>": 5, "retry.run.c.>": 3 });
+  });
+
+  it("RETRY takes schedules, and no consumer's filter ever matches one that sleeps", async () => {
+    const provision = await provisioner();
+    await provision.streams();
+    await provision.consumers(queuesOf(["at", "run"]));
+    const jsm = await manager();
+    expect((await jsm.streams.info("RETRY")).config).toMatchObject({ allow_msg_schedules: true, retention: "workqueue" });
+    const target = "retry.run.at.x.1";
+    const head = headers();
+    head.set("Nats-Schedule", "@at 2099-01-01T00:00:00Z");
+    head.set("Nats-Schedule-Target", target);
+    await jsm.jetstream().publish("retry.at.x.1", "sleeps", { headers: head });
+    for (const queue of ["at", "run"]) {
+      expect((await jsm.consumers.info("RETRY", `queue-${queue}`)).num_pending).toBe(0);
+    }
   });
 });
 

@@ -2,6 +2,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SOURCE_HEADER } from "../contract/event.ts";
+import { JetStreamBroker } from "./jetstream-broker.ts";
 import { type Entry, OncePublisher } from "./publish-once.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
 
@@ -20,6 +21,9 @@ const entry = (subject: string, source: string): Entry => ({
   source,
   body: source,
 });
+async function publisher(over: NatsConnection): Promise<OncePublisher> {
+  return new OncePublisher({ broker: await JetStreamBroker.open(over) });
+}
 async function sources(subject: string): Promise<string[]> {
   const { direct } = await jetstreamManager(connection);
   const found: string[] = [];
@@ -33,14 +37,14 @@ async function sources(subject: string): Promise<string[]> {
 
 describe("S2, S3: an entry is there once for its subject and source", () => {
   it("under 20 publishers at once, on connections of their own", async () => {
-    const publishers = await Promise.all(Array.from({ length: 20 }, async () => OncePublisher.open(await server.connect())));
+    const publishers = await Promise.all(Array.from({ length: 20 }, async () => publisher(await server.connect())));
     const outcomes = await Promise.all(publishers.map((once) => once.publish(entry("race", "uid-1"))));
     expect(outcomes.filter((outcome) => outcome === "published")).toHaveLength(1);
     expect(await sources("race")).toEqual(["uid-1"]);
   });
 
   it("an entry of another source is added: a former life whose record expired", async () => {
-    const once = await OncePublisher.open(connection);
+    const once = await publisher(connection);
     expect(await once.publish(entry("lives", "uid-1"))).toBe("published");
     expect(await once.publish(entry("lives", "uid-2"))).toBe("published");
     expect(await once.publish(entry("lives", "uid-2"))).toBe("already");
@@ -48,14 +52,14 @@ describe("S2, S3: an entry is there once for its subject and source", () => {
   });
 
   it("20 sources at once all get theirs", async () => {
-    const once = await OncePublisher.open(connection);
+    const once = await publisher(connection);
     const names = Array.from({ length: 20 }, (_, index) => `source-${index}`);
     await Promise.all(names.map((name) => once.publish(entry("many", name))));
     expect((await sources("many")).toSorted()).toEqual(names.toSorted());
   });
 
   it("after the server was killed and came back, where Nats-Msg-Id would be forgotten", async () => {
-    const once = await OncePublisher.open(connection);
+    const once = await publisher(connection);
     await once.publish(entry("restart", "uid-1"));
     await server.kill();
     await server.restart();
@@ -64,7 +68,7 @@ describe("S2, S3: an entry is there once for its subject and source", () => {
   });
 
   it("when the stream is not there it says so instead of saying that it is done", async () => {
-    const once = await OncePublisher.open(connection);
+    const once = await publisher(connection);
     await expect(once.publish({ ...entry("x", "y"), stream: "DLQ", subject: "dlq.x" })).rejects.toThrow();
   });
 });
