@@ -5,8 +5,9 @@ import { messageSource } from "./source.ts";
 export const JOB_STATES = ["running", "retrying", "succeeded", "dead", "cancelled"] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
-/** The state stands in a header too, so that sweeps read headers only. */
+/** State and queue stand in headers too, so that sweeps and lists read headers only. */
 export const STATE_HEADER = "Millrace-State";
+export const QUEUE_HEADER = "Millrace-Queue";
 
 /** Attempts beyond the last ten are counted, not kept. */
 export const ATTEMPTS_KEPT = 10;

@@ -1,12 +1,13 @@
 import { DeliverPolicy, type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { STATE_HEADER } from "../contract/record.ts";
+import { QUEUE_HEADER, STATE_HEADER } from "../contract/record.ts";
 import { BUCKET, bucketStream, bucketSubject } from "../contract/streams.ts";
 
 /** What the headers of a record tell. */
 export interface IndexEntry {
   readonly hash: string;
   readonly state: string;
+  readonly queue: string;
   readonly changedAtMs: number;
 }
 
@@ -63,8 +64,9 @@ export class RecordIndex {
       silence.refresh();
       if (message.seq > last) break;
       const state = message.headers?.get(STATE_HEADER) ?? "";
+      const queue = message.headers?.get(QUEUE_HEADER) ?? "";
       const changedAtMs = Number(message.timestampNanos / 1_000_000n);
-      if (state !== "") entries.push({ hash: message.subject.slice(prefix.length), state, changedAtMs });
+      if (state !== "") entries.push({ hash: message.subject.slice(prefix.length), state, queue, changedAtMs });
       if (message.seq === last || message.info.pending === 0) break;
     }
     clearTimeout(silence);

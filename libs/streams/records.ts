@@ -1,5 +1,5 @@
 import type { NatsConnection } from "@nats-io/transport-node";
-import { type JobRecord, type JobState, jobRecord, STATE_HEADER } from "../contract/record.ts";
+import { type JobRecord, type JobState, jobRecord, QUEUE_HEADER, STATE_HEADER } from "../contract/record.ts";
 import { BUCKET, bucketStream, bucketSubject } from "../contract/streams.ts";
 import type { Broker, StoredMessage } from "./broker.ts";
 import { JetStreamBroker } from "./jetstream-broker.ts";
@@ -52,7 +52,7 @@ export class RecordStore {
     const outcome = await this.#broker.publish({
       stream: this.#stream,
       subject: bucketSubject(BUCKET.records, record.hash),
-      headers: { [STATE_HEADER]: record.state },
+      headers: { [STATE_HEADER]: record.state, [QUEUE_HEADER]: record.queue },
       body: JSON.stringify(record),
       expectedLastSequence: revision,
     });

@@ -5,7 +5,7 @@ import type { RecordStore } from "../../../libs/streams/records.ts";
 
 /** Bodies read in one go; a list is shown to a person, who asks for few. */
 const CHUNK = 128;
-/** A filter that only bodies can answer (queue, class) must not read them all. */
+/** The class is in bodies only; a list of a rare one must not read them all. */
 const BODIES_MAX = 20_000;
 const REASON_LENGTH = 200;
 
@@ -32,7 +32,7 @@ export class JobList {
     let bytes = 0;
     let read = 0;
     for await (const entries of this.#index.latestFirst(signal)) {
-      const candidates = entries.filter((entry) => entry.changedAtMs >= sinceMs && stateFits(entry, request));
+      const candidates = entries.filter((entry) => entry.changedAtMs >= sinceMs && headersFit(entry, request));
       for (let start = 0; start < candidates.length; start += CHUNK) {
         const chunk = candidates.slice(start, start + CHUNK);
         const found = await this.#records.getMany(chunk.map(({ hash }) => hash));
@@ -54,7 +54,8 @@ export class JobList {
 }
 
 /** Only an attempt that failed has a class: a record that runs or succeeded cannot be on a list of one. */
-function stateFits(entry: IndexEntry, request: ReceivedRequest<"list">): boolean {
+function headersFit(entry: IndexEntry, request: ReceivedRequest<"list">): boolean {
+  if (request.queue !== undefined && entry.queue !== request.queue) return false;
   if (request.state !== undefined) return entry.state === request.state;
   return request.class === undefined || (entry.state !== "running" && entry.state !== "succeeded");
 }

@@ -1,8 +1,9 @@
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
+import { headers } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { ANNOTATION, jobHash, LABEL } from "../../../libs/contract/names.ts";
 import type { JobView } from "../../../libs/contract/observation.ts";
-import type { AttemptRecord, JobRecord } from "../../../libs/contract/record.ts";
+import { type AttemptRecord, type JobRecord, QUEUE_HEADER, STATE_HEADER } from "../../../libs/contract/record.ts";
 import { eventSubject } from "../../../libs/contract/subjects.ts";
 import { jobViewOf } from "../../../libs/contract/testing/records.ts";
 import { JobsApi } from "../../../libs/kube/jobs-api.ts";
@@ -172,13 +173,15 @@ describe("list", () => {
     });
   });
 
-  it("bodies are read only of records whose header fits: a body that cannot be parsed does no harm to another list", async () => {
+  it("bodies are read only of records whose headers fit: one that cannot be parsed does no harm to other lists", async () => {
     await recorded("default", "fine", { state: "succeeded" });
-    const { headers } = await import("@nats-io/transport-node");
     const head = headers();
-    head.set("Millrace-State", "dead");
+    head.set(STATE_HEADER, "dead");
+    head.set(QUEUE_HEADER, "other");
     await bench.client.publish(`$KV.millrace_jobs.${"b".repeat(20)}`, "not a record", { headers: head });
     expect((await list({ state: "succeeded" })).jobs).toHaveLength(1);
+    expect((await list({ queue: "default" })).jobs).toHaveLength(1);
+    await expect(list({ state: "dead" })).rejects.toEqual(refusal("INTERNAL"));
   });
 
   it("nothing recorded is an empty list", async () => {
