@@ -7,7 +7,7 @@ import { openTunnel, type Tunnel } from "../../cli/src/port-forward.ts";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { jobHash, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
-import { BUCKET, bucketStream, consumerName, queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
+import { STREAM } from "../../libs/contract/streams.ts";
 import { kubeconfigAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
@@ -19,8 +19,11 @@ import { RecordStore } from "../../libs/streams/records.ts";
 import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { command } from "../../scripts/cluster/command.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
-import { EventTail } from "./event-tail.ts";
+import { EventTail, type TailedEvent } from "./event-tail.ts";
+import { type Leftovers, readLeftovers } from "./leftovers.ts";
 import type { ReleaseNames } from "./release.ts";
+
+export { NOTHING } from "./leftovers.ts";
 
 export interface DeadLetter {
   readonly subject: string;
@@ -28,6 +31,8 @@ export interface DeadLetter {
   readonly reason: string;
   readonly class: string;
   readonly id: string;
+  /** As they stand there: most are ASCII JSON. */
+  readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 }
 
@@ -39,18 +44,7 @@ interface PodState {
   readonly containerId: string;
 }
 
-export interface Leftovers {
-  readonly messages: number;
-  readonly held: number;
-  readonly unsettledJobs: readonly string[];
-  readonly runningRecords: readonly string[];
-  /** Consumers that nobody will use again, `<stream>/<name>`. */
-  readonly strayConsumers: readonly string[];
-}
-
-export const NOTHING: Leftovers = { messages: 0, held: 0, unsettledJobs: [], runningRecords: [], strayConsumers: [] };
-
-type ServiceName = "dispatcher" | "monitor";
+type ServiceName = "dispatcher" | "monitor" | "nats";
 
 /** The chart on the tests' cluster, as a producer and an operator see it. */
 export class Installation implements AsyncDisposable {
@@ -138,6 +132,15 @@ export class Installation implements AsyncDisposable {
     return record;
   }
 
+  /** Waits until an attempt of an id has started. */
+  async started(id: string, attempt = 1, queue = "default"): Promise<TailedEvent> {
+    const hash = this.hash(id, queue);
+    const isStart = (event: TailedEvent): boolean => event.hash === hash && event.kind === "started" && event.attempt === attempt;
+    const [event] = await this.events.waitFor(`the start of attempt ${attempt} of ${id}`, isStart);
+    if (event === undefined) throw new Error(`${id} has not started`);
+    return event;
+  }
+
   eventsOf(id: string, kind: string, queue = "default"): number {
     const hash = this.hash(id, queue);
     return this.events.events.filter((event) => event.hash === hash && event.kind === kind).length;
@@ -158,6 +161,7 @@ export class Installation implements AsyncDisposable {
         reason: json(DLQ_HEADER.reason),
         class: text(DLQ_HEADER.class),
         id: json(DLQ_HEADER.id),
+        headers: Object.fromEntries((message.headers?.keys() ?? []).map((name) => [name, text(name)])),
         body: Buffer.from(message.data),
       });
       if (message.info.pending === 0) break;
@@ -246,36 +250,9 @@ export class Installation implements AsyncDisposable {
     };
   }
 
-  /** What is still held or unfinished; all zero and empty when nothing runs. */
-  async leftovers(): Promise<Leftovers> {
-    const manager = await jetstreamManager(this.connection);
-    const { state } = await manager.streams.info(STREAM.jobs);
-    const consumer = await manager.consumers.info(STREAM.jobs, consumerName("default"));
-    const list = await this.kube.json<V1JobList>({
-      method: "GET",
-      path: jobsPath(this.names.jobsNamespace),
-      query: { labelSelector: jobSelector(this.instance) },
-    });
-    const unsettled = list.items.filter(({ spec }) => spec?.ttlSecondsAfterFinished === undefined);
-    return {
-      messages: state.messages,
-      held: consumer.num_ack_pending,
-      unsettledJobs: unsettled.map((job) => job.metadata?.name ?? ""),
-      runningRecords: await this.records.inState("running", AbortSignal.timeout(30_000)),
-      strayConsumers: await this.#strayConsumers(),
-    };
-  }
-
-  /** All but the queues' own and this harness's one on EVENTS. */
-  async #strayConsumers(): Promise<string[]> {
-    const manager = await jetstreamManager(this.connection);
-    const stray: string[] = [];
-    for (const stream of [STREAM.jobs, STREAM.retry, STREAM.deadLetters, bucketStream(BUCKET.records)]) {
-      for await (const { name } of manager.consumers.list(stream)) {
-        if (queueOfConsumer(name) === undefined) stray.push(`${stream}/${name}`);
-      }
-    }
-    return stray;
+  leftovers(): Promise<Leftovers> {
+    const { connection, kube, records, instance, names } = this;
+    return readLeftovers({ connection, kube, records, instance, jobsNamespaces: [names.jobsNamespace] });
   }
 }
 
