@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import type { V1Pod } from "@kubernetes/client-node";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { isTerminal } from "../libs/contract/record.ts";
 import { pause } from "../libs/runtime/backoff.ts";
@@ -11,7 +10,6 @@ import { Killer } from "./harness/killer.ts";
 
 const SOAK = process.env["SOAK"] === "1";
 const COUNT = SOAK ? 300 : 60;
-const STRIKE_EVERY_MS = 4_000;
 const SEED = 20261122;
 
 let millrace: Installation;
@@ -55,20 +53,10 @@ const jobMessage = (index: number): object => ({
 it(`I1-I7: of ${COUNT} mixed jobs each ends exactly once while dispatchers, monitors and NATS are killed`, async () => {
   const random = mulberry32(SEED);
   const { kube, names, cluster } = millrace;
-  const killer = new Killer({
-    kube,
-    random,
-    namespace: names.namespace,
-    release: names.release,
-    sigkill: processOf(cluster.stateDir),
-  });
+  const sigkill = processOf(cluster.stateDir);
+  await using killer = new Killer({ kube, random, sigkill, namespace: names.namespace, release: names.release });
   const done = new AbortController();
-  const killing = (async () => {
-    while (!done.signal.aborted) {
-      await killer.strike();
-      await pause(STRIKE_EVERY_MS, done.signal);
-    }
-  })();
+  const killing = killer.run(done.signal);
   const ids = Array.from({ length: COUNT }, (_, index) => `kill-${index}`);
   for (const index of ids.keys()) await publishAtLast(jobMessage(index));
 
@@ -112,14 +100,11 @@ async function publishAtLast(message: object): Promise<void> {
   }
 }
 
-function processOf(stateDir: string): (pod: V1Pod) => Promise<void> {
-  return async (pod) => {
-    const containerId = pod.status?.containerStatuses?.[0]?.containerID ?? "";
+function processOf(stateDir: string): (containerId: string) => Promise<void> {
+  return async (containerId) => {
     const tasks = await command("ctr", ["-a", join(stateDir, "containerd.sock"), "-n", "k8s.io", "task", "ls"]);
-    const pid = tasks
-      .split("\n")
-      .map((line) => line.split(/\s+/))
-      .find(([id]) => id !== undefined && id !== "" && containerId.endsWith(id))?.[1];
+    const lines = tasks.split("\n").map((line) => line.split(/\s+/));
+    const pid = lines.find(([id]) => id !== undefined && id !== "" && containerId.endsWith(id))?.[1];
     if (pid !== undefined) process.kill(Number(pid), "SIGKILL");
   };
 }
