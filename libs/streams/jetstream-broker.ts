@@ -21,13 +21,14 @@ const MULTI_GET_MS = 10_000;
 const SILENCE_MS = 5_000;
 /** S6. */
 const CLOCK_READ_EVERY_MS = 60_000;
+const CLOCK_WAS_SET_MS = 1_000;
 
 /** The broker over one connection to a real nats-server. */
 export class JetStreamBroker implements Broker {
   readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
-  #clock = { readAtMs: Number.NEGATIVE_INFINITY, offsetMs: 0 };
+  #clock = { readAtMs: Number.NEGATIVE_INFINITY, startMs: 0, offsetMs: 0 };
 
   private constructor(connection: NatsConnection, manager: JetStreamManager) {
     this.#connection = connection;
@@ -131,11 +132,14 @@ export class JetStreamBroker implements Broker {
   }
 
   async clockOffsetMs(): Promise<number> {
-    const askedAtMs = Date.now();
-    if (askedAtMs - this.#clock.readAtMs < CLOCK_READ_EVERY_MS) return this.#clock.offsetMs;
+    // The monotonic clock says how long ago that was, and whether ours was set since then.
+    const readAtMs = performance.now();
+    const startMs = Date.now() - readAtMs;
+    const isFresh = readAtMs - this.#clock.readAtMs < CLOCK_READ_EVERY_MS;
+    if (isFresh && Math.abs(startMs - this.#clock.startMs) < CLOCK_WAS_SET_MS) return this.#clock.offsetMs;
     const { ts } = await this.#manager.streams.info(STREAM.retry);
-    const middleMs = (askedAtMs + Date.now()) / 2;
-    this.#clock = { readAtMs: askedAtMs, offsetMs: ts === undefined ? 0 : Math.round(Date.parse(ts) - middleMs) };
+    const middleMs = startMs + (readAtMs + performance.now()) / 2;
+    this.#clock = { readAtMs, startMs, offsetMs: ts === undefined ? 0 : Math.round(Date.parse(ts) - middleMs) };
     return this.#clock.offsetMs;
   }
 

@@ -72,13 +72,12 @@ export class Retries {
     return false;
   }
 
-  /** The message that waits for the attempt, a due one first. */
+  /** The message that waits for the attempt, a due one first. One that fires meanwhile is seen in one place at least. */
   async waiting(record: Pick<JobRecord, "queue" | "hash">, attempt: number): Promise<MessageSource | undefined> {
-    for (const subject of [retryRunSubject(record.queue, record.hash, attempt), retryAtSubject(record.hash, attempt)]) {
-      const found = await this.#broker.last(STREAM.retry, subject);
-      if (found !== undefined) return { stream: STREAM.retry, seq: found.seq, storedAt: found.storedAt };
-    }
-    return undefined;
+    const asleep = await this.#broker.last(STREAM.retry, retryAtSubject(record.hash, attempt));
+    const due = await this.#broker.last(STREAM.retry, retryRunSubject(record.queue, record.hash, attempt));
+    const found = due ?? asleep;
+    return found === undefined ? undefined : { stream: STREAM.retry, seq: found.seq, storedAt: found.storedAt };
   }
 
   /** P1: a sleeping retry is taken back; a due one is acknowledged when it is pulled (rule D6). */
