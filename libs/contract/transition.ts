@@ -273,7 +273,8 @@ function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgai
   if (!isTerminal(record.state)) return refused(`it has not ended: ${record.state}`);
   if (record.messageHash === "") return refused("it was cancelled before any message of it was pulled: there is nothing to run");
   const { result: _result, ...rest } = record;
-  const attempt = lastAttempt(record) + 1;
+  // A tombstone has no attempt, but a Job of attempt 1 may have been made before anybody read it.
+  const attempt = Math.max(lastAttempt(record), 1) + 1;
   return moved({
     ...rest,
     state: "retrying",

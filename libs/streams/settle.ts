@@ -98,8 +98,9 @@ export class Settler {
         await deadLetters.dead(record, await bytes());
         return events.terminal(record);
       case "cancelled":
-        await retries.cancel(record.hash, record.attempt);
-        return events.terminal(record);
+        // The sleeping message goes last: until then it fires, and rule D6 repeats what was cut off here.
+        await events.terminal(record);
+        return retries.cancel(record.hash, record.attempt);
       case "succeeded":
         return events.terminal(record);
       default:

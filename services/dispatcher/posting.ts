@@ -23,7 +23,7 @@ import type { Rejections } from "./rejections.ts";
 export interface PostingOptions {
   readonly instance: Instance;
   readonly admission: Admission;
-  readonly jobs: Pick<JobsApi, "create">;
+  readonly jobs: Pick<JobsApi, "create" | "get">;
   readonly records: Pick<RecordStore, "get">;
   readonly events: Pick<JobEvents, "blocked">;
   readonly settler: Pick<Settler, "settle">;
@@ -188,15 +188,18 @@ export class Posting {
     prefix: string,
     record: JobRecord | undefined,
   ): Promise<PostOutcome> {
-    const { rejections, onNamespaceFull } = this.#options;
+    const { jobs, rejections, onNamespaceFull } = this.#options;
     const key = { queue: delivery.queue, namespace };
+    const job = { namespace, name: jobName(prefix, delivery.hash, delivery.attempt), uid: "" };
     const why = error.message.replace(QUOTED, '"…"').slice(0, 400);
     if (error.isAlreadyExists()) {
       this.#blockages.report(key, delivery, { kind: "accepted" });
-      return { kind: "exists", job: { namespace, name: jobName(prefix, delivery.hash, delivery.attempt), uid: "" } };
+      return { kind: "exists", job };
     }
     if (!error.isBlocked()) {
       this.drop(delivery);
+      // What is refused today may have been accepted when it was delivered before, and nobody has recorded that Job yet.
+      if ((await jobs.get(namespace, job.name)) !== undefined) return { kind: "exists", job };
       await rejections.refuse(delivery, record, rejected("API_REJECTED", "", why).rejection);
       return DONE;
     }

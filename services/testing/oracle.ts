@@ -71,6 +71,8 @@ export interface Violation {
 }
 
 const OUTCOMES = new Set(["retrying", "succeeded", "dead", "cancelled"]);
+/** Written of a Job only when the record has taken it. */
+const RECORDED = new Set(["started", ...OUTCOMES]);
 const TERMINAL = new Set(["succeeded", "dead", "cancelled"]);
 
 /** What is written of an attempt, in the form that the rules ask about. */
@@ -112,7 +114,7 @@ export function violationsAtRest(evidence: Evidence): Violation[] {
 
 function* attemptsOf({ hash, record, events, jobs }: Job): Generator<Violation> {
   const recorded = new Map(record?.attempts.map(({ n, uid }) => [n, uid]));
-  const spoken = events.filter(({ kind }) => kind === "started" || OUTCOMES.has(kind));
+  const spoken = events.filter(({ kind }) => RECORDED.has(kind));
   for (const [attempt, group] of Map.groupBy(spoken, (event) => event.attempt)) {
     const sources = [...new Set(group.map(({ source }) => source))];
     if (sources.length > 1) yield { rule: "I1", hash, detail: `attempt ${attempt} was settled for ${sources.join(" and ")}` };
@@ -143,8 +145,9 @@ function* livesOf({ hash, events, deadLetters, record }: Job): Generator<Violati
       yield { rule: "I7", hash, detail: `life ${life} ended ${ends.length} times: ${ends.map(nameOf).join(", ")}` };
     }
     const last = Math.max(...ends.map(({ attempt }) => attempt));
-    const late = group.find(({ kind, attempt }) => ends.length > 0 && kind === "created" && attempt > last);
-    if (late !== undefined) yield { rule: "I2", hash, detail: `attempt ${late.attempt} was made after life ${life} had ended` };
+    // `created` is written before the record takes the Job (rule F1), and it may not: a cancel may come between.
+    const late = group.find(({ kind, attempt }) => ends.length > 0 && RECORDED.has(kind) && attempt > last);
+    if (late !== undefined) yield { rule: "I2", hash, detail: `attempt ${late.attempt} counts after life ${life} had ended` };
     const entries = deadLetters.filter((entry) => entry.life === life);
     if (entries.length > 1) yield { rule: "I4", hash, detail: `life ${life} is ${entries.length} times in the DLQ` };
     if (entries.length === 0 && ends.some(({ kind }) => kind === "dead")) {
@@ -173,7 +176,9 @@ function* lostMessages({ published, messages, deadLetters }: Evidence, jobs: Rea
 /** Undefined when the job's end is durable or its bytes are where the next attempt finds them. */
 function unheld(job: Job): string | undefined {
   const { record, messages } = job;
-  if (messages.some((message) => record === undefined || message.messageHash === record.messageHash)) return undefined;
+  // A tombstone takes the hash of the first message that is pulled.
+  const taken = record === undefined || record.messageHash === "" ? undefined : record.messageHash;
+  if (messages.some((message) => taken === undefined || message.messageHash === taken)) return undefined;
   if (record === undefined) return "it has no record";
   if (isTerminal(record.state)) return effectsMissing(job, record);
   if (record.state === "running") return `its record is running, attempt ${record.attempt}`;
@@ -185,9 +190,8 @@ function unheld(job: Job): string | undefined {
 }
 
 function effectsMissing({ events, deadLetters }: Job, record: JobRecord): string | undefined {
-  const tombstone = record.messageHash === "";
   const ended = events.some(({ kind, life }) => kind === record.state && life === record.life);
-  if (!ended && !tombstone) return `life ${record.life} is ${record.state} without its event`;
+  if (!ended) return `life ${record.life} is ${record.state} without its event`;
   const entry = deadLetters.some(({ life }) => life === record.life);
   return record.state === "dead" && !entry ? `life ${record.life} is dead without its DLQ entry` : undefined;
 }
@@ -199,6 +203,8 @@ function* unfinished(job: Job): Generator<Violation> {
     yield { rule: "rest", hash, detail: `Job ${uid} of attempt ${attempt} still lives` };
   }
   if (record === undefined) return;
+  // Remembered for a message that never came; whoever asked and was not answered asks again.
+  if (record.messageHash === "") return;
   if (!isTerminal(record.state)) yield { rule: "rest", hash, detail: `it is ${record.state}, attempt ${record.attempt}` };
   for (let life = 1; life <= record.life; life += 1) {
     const ends = events.filter((event) => event.life === life && TERMINAL.has(event.kind)).length;

@@ -64,6 +64,13 @@ export class MemoryBroker implements Broker {
     return attempt(() => subjects.map((subject) => this.stream(stream).last(subject)).filter((found) => found !== undefined));
   }
 
+  /** As a replica answers that has not heard of the last write. */
+  staleLastOfMany(stream: string, subjects: readonly string[]): Promise<StoredMessage[]> {
+    return attempt(() =>
+      subjects.map((subject) => this.stream(stream).formerLast(subject)).filter((found) => found !== undefined),
+    );
+  }
+
   bySequence(stream: string, seq: number): Promise<StoredMessage | undefined> {
     return attempt(() => this.#streams.get(stream)?.get(seq));
   }

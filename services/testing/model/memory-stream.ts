@@ -18,6 +18,8 @@ export class MemoryStream {
   #messages = new Map<number, StoredMessage>();
   /** By subject, in the order of sequences; none is empty. */
   #bySubject = new Map<string, StoredMessage[]>();
+  /** What each subject's last message was before the present one: what a replica that lags still answers. */
+  #former = new Map<string, StoredMessage | undefined>();
   #lastSeq = 0;
 
   constructor(kind: StreamKind, nextNanos: () => bigint) {
@@ -41,6 +43,10 @@ export class MemoryStream {
     return this.#bySubject.get(subject)?.at(-1);
   }
 
+  formerLast(subject: string): StoredMessage | undefined {
+    return this.#former.get(subject);
+  }
+
   lastOfEach(): StoredMessage[] {
     return [...this.#bySubject.values()].flatMap((messages) => messages.slice(-1));
   }
@@ -58,6 +64,7 @@ export class MemoryStream {
     this.#lastSeq += 1;
     const stored = { stream: this.kind.name, subject, seq: this.#lastSeq, storedAt: String(this.#nextNanos()), headers, data };
     const former = this.last(subject);
+    this.#former.set(subject, former);
     if (this.kind.lastOnly && former !== undefined) this.remove(former.seq);
     this.#messages.set(stored.seq, stored);
     this.#bySubject.set(subject, [...(this.#bySubject.get(subject) ?? []), stored]);

@@ -1,0 +1,79 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type Command, histories, historiesWithRestores } from "./testing/model/commands.ts";
+import { World } from "./testing/model/world.ts";
+import type { Violation } from "./testing/oracle.ts";
+
+const SOAK = process.env["SOAK"] === "1";
+const runs = (few: number): number => (SOAK ? few * 100 : few);
+const SOAK_TIMEOUT_MS = 3_600_000;
+const TIMEOUT_MS = 120_000;
+const SEED = 20_261_122;
+
+interface Broken {
+  readonly after: Command | "healing";
+  readonly violations: readonly Violation[];
+}
+
+async function broken(world: World, commands: readonly Command[]): Promise<Broken | undefined> {
+  for (const command of commands) {
+    const violations = await world.play(command);
+    if (violations.length > 0) return { after: command, violations };
+  }
+  const violations = await world.heal();
+  return violations.length > 0 ? { after: "healing", violations } : undefined;
+}
+
+async function holds(commands: readonly Command[]): Promise<void> {
+  expect(await broken(new World(), commands)).toBeUndefined();
+}
+
+describe("I1-I7 hold after every step, and everything ends", () => {
+  it(
+    "whatever crashes, is lost, comes twice or comes late",
+    () => fc.assert(fc.asyncProperty(histories, holds), { numRuns: runs(150), seed: SEED, endOnFailure: !SOAK }),
+    SOAK ? SOAK_TIMEOUT_MS : TIMEOUT_MS,
+  );
+
+  it(
+    "and when a store comes back with older data",
+    () => fc.assert(fc.asyncProperty(historiesWithRestores, holds), { numRuns: runs(75), seed: SEED, endOnFailure: !SOAK }),
+    SOAK ? SOAK_TIMEOUT_MS : TIMEOUT_MS,
+  );
+});
+
+const publish: Command = { do: "publish", id: 0, body: "a" };
+const pull: Command = { do: "pull", dispatcher: 0, stream: "JOBS", max: 3 };
+const finish: Command = { do: "finish" };
+const cancel: Command = { do: "cancel", monitor: 0, id: 0 };
+const step = (times: number): Command => ({ do: "step", pick: 0, times, fate: "ok" });
+const wait = (ms: number): Command => ({ do: "wait", ms });
+/** A monitor sees everything and looks at the one Job that there is. */
+const look: readonly Command[] = [{ do: "see", monitor: 0, count: 10 }, { do: "reconcile", monitor: 0, pick: 0 }, finish];
+const failed: readonly Command[] = [publish, pull, finish, { do: "end", pick: 0, how: "exit" }, ...look];
+
+/** Each was a counter-example once. */
+describe("named cases", () => {
+  it.each<{ name: string; commands: readonly Command[] }>([
+    {
+      name: "P1: a cancel cut off before its event leaves the sleeping message, which then repeats it",
+      commands: [...failed, cancel, step(4), { do: "crash", actor: "monitor-0" }],
+    },
+    {
+      name: "D7: a Job that was accepted is not dead-lettered because the API server refuses it when it is delivered again",
+      commands: [publish, publish, pull, finish, wait(700_000), { do: "refuse", how: "invalid" }, pull, finish],
+    },
+  ])("$name", ({ commands }) => holds(commands));
+
+  it("P3: the rerun of a job that was cancelled while its first Job was being made gets a Job of its own", async () => {
+    const world = new World();
+    const made: readonly Command[] = [publish, pull, cancel, finish, wait(125_000), pull, finish];
+    const again: readonly Command[] = [{ do: "rerun", monitor: 0, id: 0 }, finish, { ...pull, stream: "RETRY" }, finish];
+    for (const command of [...made, ...again]) expect(await world.play(command)).toEqual([]);
+    expect(world.evidence().jobs.map(({ attempt, life }) => ({ attempt, life }))).toEqual([
+      { attempt: 1, life: 1 },
+      { attempt: 2, life: 2 },
+    ]);
+    expect(await world.heal()).toEqual([]);
+  });
+});
