@@ -15,6 +15,7 @@ const FIRST_WINDOW = 4_000;
 const WINDOW_GROWTH = 4;
 const LARGEST_WINDOW = 256_000;
 const SILENCE_MS = 5_000;
+const PREFETCH = 20_000;
 
 /** Reads the records' headers without their bodies, latest change first, so that a short answer costs little however many records there are. */
 export class RecordIndex {
@@ -41,7 +42,10 @@ export class RecordIndex {
     let size = FIRST_WINDOW;
     while (last >= state.first_seq && last > 0 && !signal.aborted) {
       const first = Math.max(state.first_seq, last - size + 1);
-      yield (await this.#window(first, last, signal)).reverse();
+      const entries = await this.#window(first, last, signal);
+      // Cut short it lacks its latest.
+      if (signal.aborted) return;
+      yield entries.reverse();
       last = first - 1;
       size = Math.min(LARGEST_WINDOW, size * WINDOW_GROWTH);
     }
@@ -53,7 +57,7 @@ export class RecordIndex {
       opt_start_seq: first,
       headers_only: true,
     });
-    const messages = await consumer.consume({ max_messages: 1_000 });
+    const messages = await consumer.consume({ max_messages: Math.min(PREFETCH, last - first + 2) });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
     // What was there may have expired meanwhile: then nothing ever comes that says it was the last.

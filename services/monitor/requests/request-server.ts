@@ -15,6 +15,7 @@ import {
   type RequestOp,
   requestSubject,
 } from "../../../libs/contract/requests.ts";
+import { pause } from "../../../libs/runtime/backoff.ts";
 import type { Service } from "../../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../../libs/runtime/log.ts";
 import { RequestRefused } from "./refused.ts";
@@ -26,6 +27,8 @@ export type RequestHandlers = {
 
 /** Requests that wait behind those in work; more are told to come again. */
 const BACKLOG = 256;
+/** A handler that is told to end still has time to answer with what it has. */
+const WORK_SHARE = 0.8;
 const ANSWER_MARGIN_BYTES = 4 * 1024;
 
 /**
@@ -99,13 +102,13 @@ export class RequestServer implements Service {
   }
 
   async #answer(op: RequestOp, message: Msg): Promise<void> {
-    const signal = AbortSignal.timeout(this.#timeoutMs);
-    const { promise: late, resolve } = Promise.withResolvers<Refusal>();
-    const expire = (): void =>
-      resolve(refused("TIMEOUT", "it was not done in time and may still be done; ask again, then see the monitor's log"));
-    signal.addEventListener("abort", expire, { once: true });
+    const signal = AbortSignal.timeout(Math.floor(this.#timeoutMs * WORK_SHARE));
+    const answered = new AbortController();
+    const late = pause(this.#timeoutMs, answered.signal).then(() =>
+      refused("TIMEOUT", "it was not done in time and may still be done; ask again, then see the monitor's log"),
+    );
     const answer = encode(await Promise.race([this.#handle(op, message.data, signal), late]));
-    signal.removeEventListener("abort", expire);
+    answered.abort();
     const limit = (this.#connection.info?.max_payload ?? 1024 * 1024) - ANSWER_MARGIN_BYTES;
     const fits = answer.length <= limit;
     if (!this.#connection.isClosed()) {
