@@ -19,6 +19,7 @@ const READY = /Server is ready$/;
 export class NatsTestServer implements AsyncDisposable {
   readonly #binary: string;
   readonly #dir: string;
+  readonly #extraConfig: string;
   readonly #connections: NatsConnection[] = [];
   readonly #killOnExit = (): void => void this.#process?.kill("SIGKILL");
   #process: ChildProcess | undefined;
@@ -26,15 +27,17 @@ export class NatsTestServer implements AsyncDisposable {
   #port = -1;
   #monitorPort = -1;
 
-  private constructor(binary: string, dir: string) {
+  private constructor(binary: string, dir: string, extraConfig: string) {
     this.#binary = binary;
     this.#dir = dir;
+    this.#extraConfig = extraConfig;
     process.once("exit", this.#killOnExit);
   }
 
-  static async start(): Promise<NatsTestServer> {
+  /** `config`: more lines of its configuration, such as users. */
+  static async start({ config = "" }: { readonly config?: string } = {}): Promise<NatsTestServer> {
     const binaries = await ensureBinaries(["nats-server"], (line) => process.stderr.write(`${line}\n`));
-    const server = new NatsTestServer(binaries["nats-server"], await mkdtemp(join(tmpdir(), "millrace-nats-")));
+    const server = new NatsTestServer(binaries["nats-server"], await mkdtemp(join(tmpdir(), "millrace-nats-")), config);
     await server.#spawn();
     return server;
   }
@@ -103,6 +106,7 @@ export class NatsTestServer implements AsyncDisposable {
       `http: "127.0.0.1:${this.#monitorPort}"`,
       "max_payload: 2MiB",
       `jetstream { store_dir: "${join(this.#dir, "store")}", sync_interval: always, max_file_store: 1GiB }`,
+      this.#extraConfig,
     ].join("\n");
   }
 }
