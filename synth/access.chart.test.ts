@@ -1,6 +1,6 @@
-import type { V1Role, V1RoleBinding } from "@kubernetes/client-node";
+import type { V1ClusterRole, V1ClusterRoleBinding, V1Role, V1RoleBinding } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
-import { byName, documents, environment, ofKind, template } from "./testing/rendered.ts";
+import { byName, documents, environment, ofKind, only, template } from "./testing/rendered.ts";
 
 describe("access", () => {
   const CONFIG_RULES = [
@@ -10,7 +10,7 @@ describe("access", () => {
     dispatcher: [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get"] }],
     monitor: [
       { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get", "list", "watch", "patch", "delete"] },
-      { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
+      { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch", "delete"] },
       { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
     ],
   };
@@ -24,14 +24,8 @@ describe("access", () => {
       verbs: ["get", "update"],
     },
   ];
-  const NAMESPACE_RULE = (namespace: string) => ({
-    apiGroups: [""],
-    resources: ["namespaces"],
-    resourceNames: [namespace],
-    verbs: ["get"],
-  });
 
-  it("is exactly what the services need, and never cluster-wide", async () => {
+  it("is exactly what the services need", async () => {
     const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work,jobs.extraNamespaces={more,work}"));
     expect(new Set(all.map(({ kind }) => kind))).toEqual(
       new Set([
@@ -39,6 +33,8 @@ describe("access", () => {
         "ConfigMap",
         "Role",
         "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
         "Service",
         "Deployment",
         "StatefulSet",
@@ -54,15 +50,30 @@ describe("access", () => {
     expect(roles).toContainEqual({ where: "home/x-millrace-monitor-lease", rules: LEASE_RULES("monitor") });
     for (const service of ["dispatcher", "monitor"] as const) {
       expect(roles).toContainEqual({ where: `home/x-millrace-${service}-config`, rules: CONFIG_RULES });
-      expect(roles).toContainEqual({
-        where: `work/home.x-${service}-jobs`,
-        rules: [...JOB_RULES[service], NAMESPACE_RULE("work")],
-      });
-      expect(roles).toContainEqual({
-        where: `more/home.x-${service}-jobs`,
-        rules: [...JOB_RULES[service], NAMESPACE_RULE("more")],
-      });
+      for (const namespace of ["work", "more"]) {
+        expect(roles).toContainEqual({ where: `${namespace}/home.x-${service}-jobs`, rules: JOB_RULES[service] });
+      }
     }
+  });
+
+  it("J5: is cluster-wide only for the monitor, and only to read the job namespaces by their names", async () => {
+    const all = documents(await template("x", "-n", "home", "--set", "jobs.namespace=work,jobs.extraNamespaces={more,work}"));
+    const { metadata, rules } = only(ofKind<V1ClusterRole>(all, "ClusterRole"));
+    expect(metadata).toMatchObject({ name: "home.x-monitor-namespaces" });
+    expect(metadata).not.toHaveProperty("namespace");
+    expect(rules).toEqual([{ apiGroups: [""], resources: ["namespaces"], resourceNames: ["work", "more"], verbs: ["get"] }]);
+    const binding = only(ofKind<V1ClusterRoleBinding>(all, "ClusterRoleBinding"));
+    expect(binding.metadata).not.toHaveProperty("namespace");
+    expect(binding).toMatchObject({
+      metadata: { name: metadata.name },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: metadata.name },
+      subjects: [{ kind: "ServiceAccount", name: "x-millrace-monitor", namespace: "home" }],
+    });
+  });
+
+  it.each(["rbac.namespaceReader=false", "rbac.create=false"])("is nowhere cluster-wide with %s", async (setting) => {
+    const kinds = documents(await template("x", "--set", setting)).map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind.startsWith("Cluster"))).toEqual([]);
   });
 
   it("dispatchers get a Lease of their own when one of them leads, and all pods know its name", async () => {

@@ -22,11 +22,20 @@ Event-driven jobs for Kubernetes: publish a message, a Kubernetes Job does the w
 helm install millrace charts/millrace --namespace millrace --create-namespace
 \`\`\`
 
-The chart needs Kubernetes 1.29 or newer and Helm 4 or 3 (tested: 4.3 and 3.22). It has no dependencies, no cluster-wide objects and no CRDs; it works in
+The chart needs Kubernetes 1.29 or newer and Helm 4 or 3 (tested: 4.3 and 3.22). It has no dependencies and no CRDs; it works in
 any namespace, several times in one cluster, and under the Pod Security Standard *restricted*. \`helm test millrace -n millrace\` publishes a
 message and waits until its job has succeeded.
 
 By default Jobs run in the release's namespace. To keep them apart, create a namespace for them and set \`jobs.namespace\`.
+
+## Rights
+
+Each service has an account of its own, with Roles in the release's namespace and in the job namespaces. One right is cluster-wide: the monitor may
+\`get\` the Namespace objects of the job namespaces, by name, and nothing else. With a namespace go its Roles, and the API server says "forbidden" of what
+was in it; with this right the monitor can tell that it is gone, and dead-letters the jobs that ran there. Who may not make ClusterRoles sets
+\`rbac.namespaceReader: false\`: jobs that ran in a deleted namespace then stay \`running\` until it exists again.
+
+With \`rbac.create: false\` the chart makes none of it; the notes after the installation list what to grant to whom.
 
 ## NATS
 

@@ -27,6 +27,7 @@ export type Component = "nats" | "dispatcher" | "monitor" | "config" | "test";
 export const named = (suffix: string): string => `${fullname}-${suffix}`;
 
 export const jobNamespaces = include("millrace.jobNamespaces");
+export const jobNamespaceList = raw(`splitList "," (${jobNamespaces.code})`);
 export const defaultJobNamespace = orElse(v.jobs.namespace, release.namespace);
 
 /** What a selector may hold: it never changes in the life of a release. Release names are unique in a namespace. */

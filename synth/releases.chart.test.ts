@@ -1,4 +1,4 @@
-import type { V1Deployment, V1Role, V1Service, V1StatefulSet } from "@kubernetes/client-node";
+import type { V1Deployment, V1Service, V1StatefulSet } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
 import { type Document, documents, ofKind, template } from "./testing/rendered.ts";
 
@@ -12,7 +12,8 @@ describe("two releases", () => {
     const rows = both.flatMap(documents).map((document) => {
       const { kind, metadata, spec } = document as Document & { spec?: { selector?: { matchLabels?: object } } };
       const selected = Object.values(spec?.selector?.matchLabels ?? spec?.selector ?? {}).join(" ");
-      return `${kind} ${metadata.namespace}/${metadata.name}${selected === "" ? "" : ` → ${selected}`}\n`;
+      const where = metadata.namespace === undefined ? "" : `${metadata.namespace}/`;
+      return `${kind} ${where}${metadata.name}${selected === "" ? "" : ` → ${selected}`}\n`;
     });
     await expect(rows.join("")).toMatchFileSnapshot("__golden__/releases.txt");
   });
@@ -30,18 +31,19 @@ describe("two releases", () => {
     for (const selector of selectors(two)) expect(selector).toMatchObject({ "app.kubernetes.io/instance": "two" });
   });
 
-  it("of the same name in two namespaces share no Role in a common job namespace", async () => {
+  it("of the same name in two namespaces share no Role in a common job namespace, and none of the cluster", async () => {
     const roles = async (namespace: string, release: string) =>
-      ofKind<V1Role>(documents(await template(release, "-n", namespace, "--set", "jobs.namespace=work")), "Role")
-        .filter(({ metadata }) => metadata.namespace === "work")
-        .map(({ metadata }) => metadata.name);
+      documents(await template(release, "-n", namespace, "--set", "jobs.namespace=work"))
+        .filter(({ kind, metadata }) => kind === "ClusterRole" || (kind === "Role" && metadata.namespace === "work"))
+        .map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     const all = [
       ...(await roles("a", "x")),
       ...(await roles("b", "x")),
       ...(await roles("a-b", "c")),
       ...(await roles("a", "b-c")),
     ];
-    expect(new Set(all).size).toBe(8);
+    expect(all).toHaveLength(12);
+    expect(new Set(all).size).toBe(12);
   });
 
   it("may have the longest name that Helm allows", async () => {
@@ -53,9 +55,12 @@ describe("two releases", () => {
     }
   });
 
-  it("keep every object in their namespaces", async () => {
+  it("keep every object in their namespaces, but for the right to read these namespaces", async () => {
+    const elsewhere: string[] = [];
     for (const { kind, metadata } of documents(await template("x", "-n", "home", "--set", "jobs.namespace=work"))) {
-      expect(["home", "work"], `${kind} ${metadata.name}`).toContain(metadata.namespace);
+      if (metadata.namespace === undefined) elsewhere.push(`${kind} ${metadata.name}`);
+      else expect(["home", "work"], `${kind} ${metadata.name}`).toContain(metadata.namespace);
     }
+    expect(elsewhere).toEqual(["ClusterRole home.x-monitor-namespaces", "ClusterRoleBinding home.x-monitor-namespaces"]);
   });
 });

@@ -82,9 +82,19 @@ export const values = {
     "Job templates by name. `params` is the JSON Schema of a message's params, put in as `$(params.name)`.",
     namedBy(`^${DNS_LABEL}$`, contractSchema(templateConfig)),
   ),
-  rbac: section("Roles and RoleBindings. There are no cluster-wide ones.", {
-    create: bool(true, "Whether the chart makes them. Otherwise somebody has to grant the same to the services' accounts."),
-  }),
+  rbac: section(
+    "What the services may do: Roles in the release's and in the job namespaces, and one ClusterRole, which allows only to read the job namespaces' own objects.",
+    {
+      create: bool(
+        true,
+        "Whether the chart makes them, with their bindings. Otherwise somebody has to grant the same to the services' accounts; the notes of the installation list it.",
+      ),
+      namespaceReader: bool(
+        true,
+        "Whether there is that ClusterRole. Without it the monitor cannot tell a deleted namespace from a forbidden one, and Jobs that ran in a deleted one stay `running` until it exists again.",
+      ),
+    },
+  ),
   dispatcher: serviceSection(
     "The dispatcher makes Jobs of messages.",
     "Number of dispatchers; all of them work, unless `leaderElection` is set.",

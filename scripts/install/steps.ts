@@ -30,6 +30,7 @@ export function installSteps(profile: Profile, options: InstallOptions = {}): St
   const target = options.target ?? new LocalTarget({ name: profile.cluster, nodes: options.nodes });
   const release = new HelmRelease({ target, profile });
   const valuesWith = (product: ProductImage): Record<string, unknown> => ({ ...profile.values, ...target.imageValues(product) });
+  const namespaces = [profile.namespace, profile.jobsNamespace, ...profile.extraNamespaces];
   const later = "follows once the cluster is there";
   let product: ProductImage | undefined;
   const steps: Step[] = [
@@ -61,10 +62,10 @@ export function installSteps(profile: Profile, options: InstallOptions = {}): St
     {
       title: "Namespaces",
       async plan() {
-        return `${profile.namespace}, ${profile.jobsNamespace}: create what is not there`;
+        return `${namespaces.join(", ")}: create what is not there`;
       },
       async run() {
-        for (const namespace of [profile.namespace, profile.jobsNamespace]) await ensureNamespace(target, namespace);
+        for (const namespace of namespaces) await ensureNamespace(target, namespace);
       },
     },
     {

@@ -1,24 +1,21 @@
-import type { V1PolicyRule, V1Role, V1RoleBinding, V1ServiceAccount } from "@kubernetes/client-node";
+import type { V1ClusterRole, V1ClusterRoleBinding, V1Role, V1RoleBinding, V1ServiceAccount } from "@kubernetes/client-node";
 import type { Chart } from "cdk8s";
 import { Construct } from "constructs";
 import type { Check } from "../helm/chart-files.ts";
 import { spread } from "../helm/collections.ts";
 import { each, when } from "../helm/documents.ts";
-import { anyOf, type Condition, type Expression, filled, orElse, raw } from "../helm/expression.ts";
-import { manifest } from "../helm/templated.ts";
-import { jobNamespaces, named, release } from "../release.ts";
+import { anyOf, type Condition, type Expression, filled, orElse } from "../helm/expression.ts";
+import { clusterWide, manifest } from "../helm/templated.ts";
+import { jobNamespaceList, named, release } from "../release.ts";
 import { v } from "../values.ts";
 import { configMapName } from "./config.ts";
+import { configRules, JOB_RULES, leaseRules, NAMESPACE_RULES, type Rule, type ServiceName } from "./rights.ts";
 
-/** What a service may do: to Jobs, in each job namespace; to its own configuration, and to its Lease when it needs one, in the release's. */
-export type Rights = { jobs: V1PolicyRule[]; lease: Condition | "always" };
+const RBAC = "rbac.authorization.k8s.io";
+const RBAC_V1 = `${RBAC}/v1`;
 
-const READ = ["get", "list", "watch"];
-
-export type ServiceName = "dispatcher" | "monitor";
-
-/** The Lease by which one of the service's pods leads. */
-export const leaseName = (service: ServiceName): string => named(service);
+/** When a service needs a Lease, and when it may read the job namespaces themselves. */
+export type Needs = { lease: Condition | "always"; namespaces: Condition | "never" };
 
 export const accountName = (service: ServiceName): Expression<string> => orElse(v[service].serviceAccount.name, named(service));
 
@@ -28,8 +25,8 @@ export const accountIsNamed = (service: ServiceName): Check => ({
   message: `${service}.serviceAccount.create is false, so ${service}.serviceAccount.name must name an account that exists.`,
 });
 
-/** The service's account and its Roles. There is no ClusterRole: outside the named namespaces a service can do nothing. */
-export function access(chart: Chart, service: ServiceName, rights: Rights): void {
+/** The service's account and what it may do. Outside the named namespaces that is nothing but to read the job namespaces' own objects. */
+export function access(chart: Chart, service: ServiceName, needs: Needs): void {
   const account = new Construct(chart, "account");
   when(account, v[service].serviceAccount.create);
   manifest<V1ServiceAccount>(account, "object", {
@@ -41,35 +38,46 @@ export function access(chart: Chart, service: ServiceName, rights: Rights): void
   });
   const roles = new Construct(chart, "roles");
   when(roles, v.rbac.create);
-  grant(new Construct(roles, "config-access"), service, named(`${service}-config`), undefined, [
-    { apiGroups: [""], resources: ["configmaps"], resourceNames: [configMapName], verbs: READ },
-  ]);
+  grant(new Construct(roles, "config-access"), service, { name: named(`${service}-config`) }, configRules(configMapName));
   const lease = new Construct(roles, "lease-access");
-  if (rights.lease !== "always") when(lease, rights.lease);
-  grant(lease, service, named(`${service}-lease`), undefined, [
-    // A name cannot be checked at a create: the object has none yet.
-    { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
-    { apiGroups: ["coordination.k8s.io"], resources: ["leases"], resourceNames: [leaseName(service)], verbs: ["get", "update"] },
-  ]);
-  const jobs = new Construct(roles, "job-access");
-  const namespace = each(jobs, "namespace", raw(`splitList "," (${jobNamespaces.code})`));
+  if (needs.lease !== "always") when(lease, needs.lease);
+  grant(lease, service, { name: named(`${service}-lease`) }, leaseRules(service));
   // Releases of different namespaces may share a job namespace, and a fullname is unique in its own namespace only. A namespace has no
   // dots, so no two instances are written alike.
-  grant(jobs, service, `${release.instance}-${service}-jobs`, `${namespace}`, [
-    ...rights.jobs,
-    // The one cluster-wide kind that a Role can allow: a namespace counts as being in itself. By its uid it is told from its successor.
-    { apiGroups: [""], resources: ["namespaces"], resourceNames: [`${namespace}`], verbs: ["get"] },
-  ]);
+  const jobs = new Construct(roles, "job-access");
+  const namespace = each(jobs, "namespace", jobNamespaceList);
+  grant(jobs, service, { name: `${release.instance}-${service}-jobs`, namespace: `${namespace}` }, JOB_RULES[service]);
+  if (needs.namespaces === "never") return;
+  const namespaces = new Construct(roles, "namespace-access");
+  when(namespaces, needs.namespaces);
+  grantEverywhere(namespaces, service, { name: `${release.instance}-${service}-namespaces` }, NAMESPACE_RULES);
 }
 
-function grant(scope: Construct, service: ServiceName, name: string, namespace: string | undefined, rules: V1PolicyRule[]): void {
-  const metadata = namespace === undefined ? { name } : { name, namespace };
-  manifest<V1Role>(scope, "role", { apiVersion: "rbac.authorization.k8s.io/v1", kind: "Role", metadata, rules });
+function grant(scope: Construct, service: ServiceName, metadata: { name: string; namespace?: string }, rules: Rule[]): void {
+  manifest<V1Role>(scope, "role", { apiVersion: RBAC_V1, kind: "Role", metadata, rules });
   manifest<V1RoleBinding>(scope, "binding", {
-    apiVersion: "rbac.authorization.k8s.io/v1",
+    apiVersion: RBAC_V1,
     kind: "RoleBinding",
     metadata,
-    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name },
-    subjects: [{ kind: "ServiceAccount", name: accountName(service), namespace: release.namespace }],
+    roleRef: { apiGroup: RBAC, kind: "Role", name: metadata.name },
+    subjects: [subject(service)],
   });
 }
+
+function grantEverywhere(scope: Construct, service: ServiceName, metadata: { name: string }, rules: Rule[]): void {
+  const role = manifest<V1ClusterRole>(scope, "role", { apiVersion: RBAC_V1, kind: "ClusterRole", metadata, rules });
+  const binding = manifest<V1ClusterRoleBinding>(scope, "binding", {
+    apiVersion: RBAC_V1,
+    kind: "ClusterRoleBinding",
+    metadata,
+    roleRef: { apiGroup: RBAC, kind: "ClusterRole", name: metadata.name },
+    subjects: [subject(service)],
+  });
+  for (const object of [role, binding]) clusterWide(object);
+}
+
+const subject = (service: ServiceName) => ({
+  kind: "ServiceAccount",
+  name: accountName(service),
+  namespace: release.namespace,
+});

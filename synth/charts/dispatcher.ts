@@ -3,9 +3,9 @@ import type { Check } from "../helm/chart-files.ts";
 import { v } from "../values.ts";
 import { service } from "./service.ts";
 
-/** Makes Jobs of messages. It looks only at Jobs that it tried to create, so it needs neither list nor watch. */
+/** Makes Jobs of messages. */
 export function dispatcher(app: App): Check[] {
-  const jobs = [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get"] }];
   const { leaderElection } = v.dispatcher;
-  return service(app, "dispatcher", { jobs, lease: leaderElection }, [{ name: "LEADER_ELECTION", value: `${leaderElection}` }]);
+  const variables = [{ name: "LEADER_ELECTION", value: `${leaderElection}` }];
+  return service(app, "dispatcher", { lease: leaderElection, namespaces: "never" }, variables);
 }

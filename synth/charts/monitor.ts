@@ -4,14 +4,9 @@ import { choose } from "../helm/expression.ts";
 import { v } from "../values.ts";
 import { service } from "./service.ts";
 
-/** Watches Jobs and their pods, stops them (patch), takes the end of their logs, and removes what is settled (delete). */
+/** Watches Jobs and their pods, and settles their messages. */
 export function monitor(app: App): Check[] {
-  const jobs = [
-    { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get", "list", "watch", "patch", "delete"] },
-    { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
-    { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
-  ];
-  return service(app, "monitor", { jobs, lease: "always" }, [
+  return service(app, "monitor", { lease: "always", namespaces: v.rbac.namespaceReader }, [
     { name: "STREAM_REPLICAS", value: choose(v.nats.enabled, "1", `${v.nats.external.streamReplicas}`) },
     { name: "STORE_SIZE", value: v.nats.maxFileStore },
     { name: "SWEEP_INTERVAL", value: v.sweepInterval },

@@ -1,7 +1,19 @@
 import { allOf, filled, include, not, textWhen } from "../helm/expression.ts";
-import { defaultJobNamespace, jobNamespaces, named, release } from "../release.ts";
+import { defaultJobNamespace, jobNamespaceList, jobNamespaces, named, release } from "../release.ts";
 import { v } from "../values.ts";
+import { accountName } from "./access.ts";
+import { configMapName } from "./config.ts";
 import { natsUrl, withoutAuth } from "./nats-client.ts";
+import {
+  commaList,
+  configRules,
+  JOB_RULES,
+  leaseRules,
+  NAMESPACE_RULES,
+  type Rule,
+  ruleText,
+  type ServiceName,
+} from "./rights.ts";
 
 const inNamespace = `-n ${release.namespace}`;
 const rawQueues = include("millrace.rawQueues");
@@ -20,6 +32,27 @@ const trying = textWhen(
 
   helm test ${release.name} ${inNamespace}
 
+`,
+);
+
+const ruleLines = (rules: readonly Rule[]): string => rules.map((rule) => `      ${ruleText(rule)}\n`).join("");
+
+const rightsOf = (service: ServiceName): string => `  to the ServiceAccount ${accountName(service)}
+    in each of ${commaList(jobNamespaceList)}
+${ruleLines(JOB_RULES[service])}    in ${release.namespace}
+${ruleLines(configRules(configMapName))}`;
+
+/** The chart makes no Roles, so somebody else has to. */
+const granting = textWhen(
+  not(v.rbac.create),
+  `Grant this, for rbac.create is false. Until then nothing runs:
+
+${rightsOf("dispatcher")}${textWhen(v.dispatcher.leaderElection, ruleLines(leaseRules("dispatcher")))}
+${rightsOf("monitor")}${ruleLines(leaseRules("monitor"))}${textWhen(
+  v.rbac.namespaceReader,
+  `    in the whole cluster
+${ruleLines(NAMESPACE_RULES)}`,
+)}
 `,
 );
 
@@ -47,6 +80,11 @@ const missing = [
   - A NetworkPolicy: every pod of the cluster reaches NATS. See networkPolicy.enabled.`,
   ),
   textWhen(
+    not(v.rbac.namespaceReader),
+    `
+  - The right to see that a job namespace was deleted: Jobs that ran in one stay "running" until it exists again. See rbac.namespaceReader.`,
+  ),
+  textWhen(
     not(filled(rawQueues)),
     `
   - Raw messages, those that bring their own image: queues take templates only. See queues.<queue>.policy.raw.`,
@@ -56,7 +94,7 @@ const missing = [
 /** What Helm prints after an installation. */
 export const notes = `Millrace is installed as ${release.instance}. Jobs may run in: ${jobNamespaces}
 
-Wait until it is ready:
+${granting}Wait until it is ready:
 
   kubectl ${inNamespace} rollout status deployment/${named("dispatcher")}
   kubectl ${inNamespace} rollout status deployment/${named("monitor")}

@@ -18,11 +18,12 @@ import {
   selectorLabels,
 } from "../release.ts";
 import { v } from "../values.ts";
-import { access, accountIsNamed, accountName, leaseName, type Rights, type ServiceName } from "./access.ts";
+import { access, accountIsNamed, accountName, type Needs } from "./access.ts";
 import { configMapName } from "./config.ts";
 import { disruptionBudget } from "./disruption.ts";
 import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes } from "./nats-client.ts";
 import { allowIngress } from "./network.ts";
+import { leaseName, type ServiceName } from "./rights.ts";
 
 const HTTP_PORT = 8080;
 
@@ -30,10 +31,10 @@ const HTTP_PORT = 8080;
 type Variable = { name: string; value: string | Expression<string> };
 
 /** A service of the platform: an entry point of the one image, in its own Deployment, with its own account. Returns what must hold of its values. */
-export function service(app: App, name: ServiceName, rights: Rights, variables: Variable[] = []): Check[] {
+export function service(app: App, name: ServiceName, needs: Needs, variables: Variable[] = []): Check[] {
   const chart = part(app, name);
   const values = v[name];
-  access(chart, name, rights);
+  access(chart, name, needs);
   disruptionBudget(chart, name);
   allowIngress(chart, name, [HTTP_PORT]);
   const own = [...downward, ...commonVariables(name), ...variables];

@@ -1,11 +1,11 @@
-import type { V1ConfigMap, V1Deployment } from "@kubernetes/client-node";
+import type { V1ClusterRole, V1ConfigMap, V1Deployment } from "@kubernetes/client-node";
 import { App, Chart } from "cdk8s";
 import { Construct } from "constructs";
 import { describe, expect, it } from "vitest";
 import { chartTemplate, each, when } from "./documents.ts";
 import { condition, Expression, raw } from "./expression.ts";
 import { ExpressionResolver } from "./resolver.ts";
-import { manifest } from "./templated.ts";
+import { clusterWide, manifest } from "./templated.ts";
 
 const newChart = (): Chart =>
   new Chart(new App({ resolvers: [new ExpressionResolver()] }), "part", { namespace: `${raw("$.Release.Namespace")}` });
@@ -76,6 +76,14 @@ describe("a template file", () => {
       "\n          {{- with $.Values.resources }}\n          resources:\n            {{- toYaml . | nindent 12 }}\n",
     );
     expect(template).toContain("\n      hostNetwork: {{ $.Values.host }}\n");
+  });
+
+  it("takes an object out of its chart's namespace when it is of a kind that is in none", () => {
+    const chart = newChart();
+    const body = { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name: "x" } };
+    clusterWide(manifest<V1ClusterRole>(chart, "role", body));
+    expect(chartTemplate(chart)).toContain("\nmetadata:\n  name: x\n");
+    expect(chartTemplate(chart)).not.toContain("namespace");
   });
 
   it("refuses what does not fit", () => {

@@ -1,4 +1,4 @@
-import { ApiObject } from "cdk8s";
+import { ApiObject, JsonPatch } from "cdk8s";
 import type { Construct } from "constructs";
 import { Expression } from "./expression.ts";
 
@@ -38,4 +38,9 @@ export function manifest<T extends KubernetesObject>(
   }
   const { apiVersion, kind, metadata, ...rest } = body;
   return new ApiObject(scope, id, { apiVersion, kind, metadata: metadata as Metadata, ...rest });
+}
+
+/** The object is of a kind that is in no namespace; cdk8s gives every object its chart's. */
+export function clusterWide(object: ApiObject): void {
+  object.addJsonPatch(JsonPatch.remove("/metadata/namespace"));
 }

@@ -1,4 +1,5 @@
 import type {
+  V1ClusterRole,
   V1ConfigMap,
   V1Deployment,
   V1NetworkPolicy,
@@ -126,6 +127,16 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
   ];
 }
 
+/** The one right that is not a namespace's. */
+function namespaceReader(all: Document[], values: Loose): FedField {
+  const { namespace, extraNamespaces } = values.jobs;
+  return {
+    where: "namespaces that the monitor may read",
+    is: ofKind<V1ClusterRole>(all, "ClusterRole").map(({ rules }) => rules?.map(({ resourceNames }) => resourceNames)),
+    wanted: values.rbac.create && values.rbac.namespaceReader ? [[[...new Set([namespace || "home", ...extraNamespaces])]]] : [],
+  };
+}
+
 const isLeaseRole = ({ metadata }: Document): boolean => metadata.name.endsWith("-dispatcher-lease");
 
 const withoutSelector = ({ labelSelector: _selector, ...rest }: Loose): unknown => rest;
@@ -166,6 +177,7 @@ export function fedFields(all: Document[], given: Json, defaults: Json): FedFiel
       is: usersOnly(metadata.labels, OURS),
       wanted: usersOnly(values.commonLabels, OURS),
     })),
+    namespaceReader(all, values),
     ...serviceFields(all, "dispatcher", values),
     ...serviceFields(all, "monitor", values),
     ...natsFields(all, values),
