@@ -61,7 +61,7 @@ describe("why a message waits", () => {
   });
 
   it("others come before it, it is due, or a dispatcher has it", () => {
-    expect(only({ message: { kind: "inLine", ahead: 7 } })?.why).toBe("7 messages of queue default come before it");
+    expect(only({ message: { kind: "inLine", ahead: 7 } })?.why).toBe("7 messages come before it on queue default");
     expect(only({})?.why).toBe("it is due and will be taken at once");
     expect(only({ message: { kind: "delivered" } })?.why).toContain("a dispatcher has it");
   });

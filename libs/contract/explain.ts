@@ -82,7 +82,12 @@ function waiting(facts: JobFacts): Explanation[] {
   }
   if (found.length > 0) return found;
   if (message?.kind === "inLine" && message.ahead > 0) {
-    return [{ why: `${message.ahead} messages of queue ${queue} come before it`, todo: "wait; it is taken in its turn" }];
+    return [
+      {
+        why: `${message.ahead === 1 ? "1 message comes" : `${message.ahead} messages come`} before it on queue ${queue}`,
+        todo: "wait; it is taken in its turn",
+      },
+    ];
   }
   const what =
     message?.kind === "delivered" ? "a dispatcher has it and has not made its Job yet" : "it is due and will be taken at once";

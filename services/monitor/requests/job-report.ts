@@ -82,7 +82,7 @@ export class JobReport {
       this.#consumers.view(target.queue),
       this.#look(record),
     ]);
-    const lane = record === undefined ? laneOf("slots", consumers.jobs) : laneOf("retrySlots", consumers.retry ?? consumers.jobs);
+    const lane = record === undefined ? laneOf("slots", consumers.jobs) : laneOf("retrySlots", consumers.retry);
     const explanations = explain({
       at: new Date().toISOString(),
       id: target.id,

@@ -214,7 +214,7 @@ describe("get", () => {
     await bench.publish("default", JSON.stringify({ id: "first", template: "hello" }));
     await bench.publish("default", JSON.stringify({ template: "hello" }), { "Nats-Msg-Id": "second" });
     expect((await get("first")).explanations[0]?.why).toBe("it is due and will be taken at once");
-    expect((await get("second")).explanations[0]?.why).toBe("1 messages of queue default come before it");
+    expect((await get("second")).explanations[0]?.why).toBe("1 message comes before it on queue default");
     await bench.one("default");
     expect((await get("first")).explanations[0]?.why).toContain("a dispatcher has it");
     await expect(get("third")).rejects.toEqual(refusal("ID_UNKNOWN", /1 wait on queue default, 0 wait on queue other/));
