@@ -1,9 +1,9 @@
-import { AckPolicy, type JsMsg, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { jobHash, messageHash } from "../../libs/contract/names.ts";
 import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
-import { openDelivery } from "./delivery.ts";
+import { openDelivery, type PulledMessage, pulledMessage } from "./delivery.ts";
 
 const INSTANCE = "millrace.test";
 const message = JSON.stringify({ template: "hello" });
@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 /** Through a real server, because headers are what its protocol makes of them. */
-async function delivered(body: string, head: Readonly<Record<string, string>> = {}): Promise<JsMsg> {
+async function delivered(body: string, head: Readonly<Record<string, string>> = {}): Promise<PulledMessage> {
   const given = headers();
   for (const [name, value] of Object.entries(head)) given.append(name, value);
   const client = jetstream(connection);
@@ -30,7 +30,7 @@ async function delivered(body: string, head: Readonly<Record<string, string>> = 
   const next = await (await client.consumers.get("JOBS", "default")).next();
   if (next === null) throw new Error("nothing was delivered");
   next.ack();
-  return next;
+  return pulledMessage(next);
 }
 async function open(body: string, head: Readonly<Record<string, string>> = {}) {
   const outcome = openDelivery(await delivered(body, head), INSTANCE, "default");

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { consumerName } from "../../libs/contract/streams.ts";
 import { DispatchConfigSource, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
+import { MONOTONIC_CLOCK } from "../../libs/runtime/clock.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
@@ -11,12 +12,14 @@ import { FakeCluster } from "../testing/fake-cluster.ts";
 import { Admission } from "./admission.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { PullLoops } from "./pull-loop.ts";
+import { Rejections } from "./rejections.ts";
 
 const templates = { hello: { image: "busybox" } };
 let server: NatsTestServer;
 let bench: Workbench;
 let cluster: FakeCluster;
 let config: DispatchConfigSource;
+let dispatcher: Dispatcher;
 let loops: PullLoops;
 let consumers: ConsumerProvisioning;
 beforeAll(async () => {
@@ -32,15 +35,22 @@ beforeEach(async () => {
     configMap: "queues",
     log: silentLog,
   });
-  const admission = new Admission({ config: () => config.current, jobsNamespace: "jobs" });
-  const dispatcher = new Dispatcher({
+  const [nowMs, metrics, log] = [Date.now, new Metrics("test"), silentLog];
+  dispatcher = new Dispatcher({
     ...bench.store,
     instance: INSTANCE,
-    admission,
+    admission: new Admission({ config: () => config.current, jobsNamespace: "jobs", historyMs: 86_400_000, nowMs }),
     jobs: cluster.jobs,
-    metrics: new Metrics("test"),
-    log: silentLog,
+    rejections: new Rejections({ ...bench.store, nowMs, metrics, log }),
+    onNamespaceFull: () => {},
+    ackWaitMs: 30_000,
+    clock: MONOTONIC_CLOCK,
+    nowMs,
+    random: Math.random,
+    metrics,
+    log,
   });
+  await dispatcher.start();
   loops = new PullLoops({ connection: bench.connection, config, dispatcher, log: silentLog });
   const topology = { instance: INSTANCE, historyMs: 86_400_000, ackWaitMs: 30_000, replicas: 1, storeBytes: 900 * 2 ** 20 };
   consumers = new ConsumerProvisioning({
@@ -50,12 +60,15 @@ beforeEach(async () => {
   });
 });
 afterEach(async () => {
+  await dispatcher.stop();
   await loops.stop();
   await consumers.stop();
   await config.stop();
   await cluster[Symbol.asyncDispose]();
-  await bench.manager.streams.purge("JOBS");
-  for await (const { name } of bench.manager.consumers.list("JOBS")) await bench.manager.consumers.delete("JOBS", name);
+  for (const stream of ["JOBS", "RETRY"]) {
+    await bench.manager.streams.purge(stream);
+    for await (const { name } of bench.manager.consumers.list(stream)) await bench.manager.consumers.delete(stream, name);
+  }
 });
 
 async function started(queues: object): Promise<void> {
