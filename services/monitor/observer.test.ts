@@ -62,6 +62,27 @@ describe("J1: evidence outlives what it is about", () => {
     expect(observer.sighting("job-1")).toBeUndefined();
   });
 
+  it("of a Job that was settled nothing is kept, and that it went is told", async () => {
+    happens("pods", "DELETED", pod(0));
+    await until(() => expect(observer.sighting("job-1")?.pods[0]?.containers[0]?.terminated?.exitCode).toBe(0));
+    const before = seen.length;
+    happens("jobs", "DELETED", { metadata: { ...job.metadata, annotations: { "millrace.dev/settled": "true" } } });
+    await until(() => expect(observer.sighting("job-1")).toBeUndefined());
+    expect(seen.length).toBe(before + 1);
+    expect([...observer.goneJobs()]).toEqual([]);
+  });
+
+  it("what a monitor that does not lead keeps of Jobs that went is bounded: the newest", async () => {
+    const gone = (index: number) => ({ metadata: { ...job.metadata, name: `j${index}`, uid: `gone-${index}` } });
+    for (let index = 0; index < 10_001; index += 1) {
+      happens("jobs", "ADDED", gone(index));
+      happens("jobs", "DELETED", gone(index));
+    }
+    await until(() => expect(observer.sighting("gone-10000")?.gone).toBe(true));
+    expect([...observer.goneJobs()]).toHaveLength(10_000);
+    expect(observer.sighting("gone-0")).toBeUndefined();
+  });
+
   it("a Job that comes back into sight, because its label was put back, is not gone", async () => {
     happens("jobs", "DELETED", job);
     await until(() => expect(observer.sighting("job-1")?.gone).toBe(true));

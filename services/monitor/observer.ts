@@ -1,5 +1,5 @@
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
-import { type Instance, jobSelector, LABEL } from "../../libs/contract/names.ts";
+import { ANNOTATION, type Instance, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobView, PodView } from "../../libs/contract/observation.ts";
 import type { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
@@ -14,6 +14,9 @@ export interface Sighting {
   readonly pods: readonly PodView[];
   readonly gone: boolean;
 }
+
+/** A monitor that does not lead settles nothing, so nothing tells it what to forget: beyond so many, what went longest ago. */
+const GONE_KEPT = 10_000;
 
 /**
  * The Jobs and pods of this instance in every job namespace. The last status of each pod is kept after the pod is gone, until its Job is
@@ -105,6 +108,11 @@ export class Observer implements Service {
     for (const watch of this.#jobWatches) yield* watch.values();
   }
 
+  /** Jobs that went before their outcome was known to be durable. */
+  goneJobs(): Iterable<string> {
+    return this.#gone.keys();
+  }
+
   /** A Job of the same id with a higher attempt number. */
   laterJob({ hash, attempt }: { readonly hash: string; readonly attempt: number }): JobView | undefined {
     for (const job of this.jobs()) {
@@ -130,9 +138,16 @@ export class Observer implements Service {
   #jobChanged(change: Change<JobView>): void {
     const job = change.kind === "gone" ? change.last : change.view;
     // Gone means out of the selector's sight: a label that is put back brings the same Job back.
-    if (change.kind === "gone") this.#gone.set(job.uid, job);
-    else this.#gone.delete(job.uid);
+    if (change.kind === "present") this.#gone.delete(job.uid);
+    else if (job.annotations[ANNOTATION.settled] !== undefined) this.forget(job.uid);
+    else this.#keepGone(job);
     this.#onJob(job.uid);
+  }
+
+  #keepGone(job: JobView): void {
+    this.#gone.set(job.uid, job);
+    const [oldest] = this.#gone.size > GONE_KEPT ? this.#gone.keys() : [];
+    if (oldest !== undefined) this.forget(oldest);
   }
 
   #podChanged(change: Change<PodView>): void {

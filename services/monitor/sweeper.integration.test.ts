@@ -1,65 +1,56 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { jobHash, messageHash } from "../../libs/contract/names.ts";
-import { parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
-import { jobManifest } from "../../libs/kube/job-manifest.ts";
+import { headers } from "@nats-io/transport-node";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { STATE_HEADER } from "../../libs/contract/record.ts";
+import { Heartbeat } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
-import { Metrics } from "../../libs/runtime/metrics.ts";
-import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
-import { INSTANCE, Workbench } from "../../libs/streams/testing/workbench.ts";
-import { FakeCluster } from "../testing/fake-cluster.ts";
+import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
+import { isRunning, MonitorBench } from "../testing/monitor-bench.ts";
 import { Observer } from "./observer.ts";
-import { Reconciler } from "./reconciler.ts";
-import { Sweeper } from "./sweeper.ts";
-import { UnroutedMessages } from "./unrouted-messages.ts";
+import { type Sweep, Sweeper } from "./sweeper.ts";
 import { WorkQueue } from "./work-queue.ts";
 
-const QUEUE = "default";
-const config = parseDispatchConfig(JSON.stringify({ queues: { [QUEUE]: {} } }));
-
-let server: NatsTestServer;
-let bench: Workbench;
-let cluster: FakeCluster;
+let bench: MonitorBench;
 beforeAll(async () => {
-  server = await NatsTestServer.start();
-  bench = await Workbench.open(server, { queues: [QUEUE] });
+  bench = await MonitorBench.open();
 });
-afterAll(() => server[Symbol.asyncDispose]());
-afterEach(() => cluster[Symbol.asyncDispose]());
+afterAll(() => bench[Symbol.asyncDispose]());
+beforeEach(() => bench.reset());
 
-/** The monitor's parts, put together as its main does. */
-async function monitor() {
-  const { jobs } = cluster;
-  const { store } = bench;
+const stateOf = async (hash: string) => (await bench.record(hash))?.state;
+const until = (check: () => Promise<void>) => vi.waitFor(check, { timeout: 10_000 });
+
+/** Something to sweep that only counts the rounds. */
+class Rounds implements Sweep {
+  done = 0;
+  sweep(): Promise<void> {
+    this.done += 1;
+    return Promise.resolve();
+  }
+}
+
+/** The monitor's parts with real watches, put together as its main does. */
+function monitor(namespaces: readonly string[], others: readonly Sweep[] = []) {
   const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: 4, log: silentLog });
   const enqueue = (uid: string): void => queue.add(uid);
-  const observer = new Observer({
-    client: cluster.server.client,
-    instance: INSTANCE,
-    namespaces: ["jobs"],
-    onJob: enqueue,
-    log: silentLog,
-  });
-  const reconciler = new Reconciler({
-    store,
-    observer,
-    jobs,
-    config: () => config,
-    metrics: new Metrics("test"),
-    log: silentLog,
-  });
-  const unrouted = await UnroutedMessages.open({ connection: bench.connection, store, afterMs: 0, log: silentLog });
+  const { client } = bench.cluster.server;
+  const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, log: silentLog });
+  const reconciler = bench.newReconciler({ observer });
+  const heartbeat = new Heartbeat("sweep", 60_000);
   const sweeper = new Sweeper({
-    records: store.records,
+    records: bench.streams.store.records,
     observer,
     reconciler,
-    unrouted,
+    namespaces: bench.cluster.namespaces,
+    others,
     enqueue,
     intervalMs: 20,
+    heartbeat,
     log: silentLog,
   });
   const parts = [observer, queue, sweeper];
   return {
     sweeper,
+    heartbeat,
     start: async () => {
       for (const part of parts) await part.start();
     },
@@ -68,66 +59,81 @@ async function monitor() {
     },
   };
 }
-const stateOf = async (hash: string) => (await bench.store.records.get(hash))?.record.state;
 
 describe("Sweeps", () => {
   it("J5: a record that runs without a Job becomes dead; one whose Job is there does not; a Job without a record gets one", async () => {
-    cluster = await FakeCluster.start();
-    const orphan = await bench.running(QUEUE, "orphan");
-    const body = JSON.stringify({ id: "found", template: "hello" });
-    await bench.publish(QUEUE, body);
-    const delivered = await bench.one(QUEUE);
-    const hash = jobHash(INSTANCE, QUEUE, "found");
-    const queue = config.queues[QUEUE];
-    if (queue === undefined) throw new Error("no queue");
-    cluster.place(
-      "jobs",
-      jobManifest(
-        {
-          instance: INSTANCE,
-          queue: QUEUE,
-          type: "hello",
-          id: "found",
-          hash,
-          attempt: 1,
-          messageHash: messageHash(Buffer.from(body)),
-          ack: delivered.ack,
-          traceparent: undefined,
-        },
-        {
-          namespace: "jobs",
-          prefix: "hello",
-          service: undefined,
-          podSpec: { containers: [{ name: "main" }] },
-          deadlineSeconds: 60,
-          keepSeconds: undefined,
-          attempts: undefined,
-          params: {},
-        },
-        queue,
-      ),
-    );
-    const running = await monitor();
+    const orphan = await bench.running("orphan");
+    bench.cluster.objects.clear();
+    const found = await bench.made("found");
+    const running = monitor(["jobs"]);
     await running.start();
-    await vi.waitFor(async () => expect(await stateOf(orphan.record.hash)).toBe("dead"), { timeout: 10_000 });
-    await vi.waitFor(async () => expect(await stateOf(hash)).toBe("running"), { timeout: 10_000 });
-    await vi.waitFor(async () => expect(await bench.holds(orphan.source)).toBe(false), { timeout: 10_000 });
-    expect(await bench.holds(delivered.source)).toBe(true);
-    expect(running.sweeper.heartbeat.problem()).toBeUndefined();
+    await until(async () => expect(await stateOf(orphan.hash)).toBe("dead"));
+    await until(async () => expect(await stateOf(found.hash)).toBe("running"));
+    await until(async () => expect(await bench.streams.holds(orphan.source)).toBe(false));
+    expect(await bench.streams.holds(found.source)).toBe(true);
+    expect(running.heartbeat.problem()).toBeUndefined();
     await running.stop();
   });
 
   it("conclude nothing while the watch does not follow the cluster", async () => {
-    cluster = await FakeCluster.start();
-    const orphan = await bench.running(QUEUE, "unsure");
-    const blind = await monitor();
-    // The observer is never started, so nothing was seen yet; the sweep goes round all the same, as its other work shows.
+    const orphan = await bench.running("unsure");
+    bench.cluster.objects.clear();
+    const rounds = new Rounds();
+    const blind = monitor(["jobs"], [rounds]);
+    // The observer is never started, so nothing was seen yet; the sweep goes round all the same.
     await blind.sweeper.start();
-    const { seq } = await bench.client.publish("jobs.nobody.hello", "x");
-    await vi.waitFor(async () => expect(await bench.manager.streams.getMessage("JOBS", { seq })).toBeNull(), { timeout: 10_000 });
-    await bench.client.publish("jobs.nobody.hello", "y");
-    await vi.waitFor(async () => expect(await bench.count("DLQ", "dlq.nobody.>")).toBe(2), { timeout: 10_000 });
-    expect(await stateOf(orphan.record.hash)).toBe("running");
+    await until(async () => expect(rounds.done).toBeGreaterThanOrEqual(3));
+    expect(await stateOf(orphan.hash)).toBe("running");
     await blind.sweeper.stop();
+  });
+
+  it("J5: a forbidden namespace keeps neither the monitor from starting nor the others from being swept, and nothing in it is gone", async () => {
+    const orphan = await bench.running("orphan");
+    const secret = await bench.running("secret", { namespace: "secret" });
+    bench.cluster.objects.clear();
+    bench.cluster.forbidden.add("secret");
+    const running = monitor(["secret", "jobs"]);
+    await running.start();
+    await until(async () => expect(await stateOf(orphan.hash)).toBe("dead"));
+    expect(await stateOf(secret.hash)).toBe("running");
+    bench.cluster.forbidden.clear();
+    await running.stop();
+  });
+
+  it("J5: with a namespace that was deleted its Jobs are gone, while no monitor watched too", async () => {
+    const { hash, job } = await bench.running("gone", { namespace: "team" });
+    bench.cluster.addPod(job, isRunning());
+    bench.cluster.removeNamespace("team");
+    const running = monitor(["team", "jobs"]);
+    await running.start();
+    await until(async () => expect(await stateOf(hash)).toBe("dead"));
+    expect(await bench.record(hash)).toMatchObject({ attempts: [{ class: "deleted" }] });
+    expect(await bench.streams.kept("default", hash)).toEqual(["dlq 1", "event 1.created", "event 1.dead"]);
+    await running.stop();
+  });
+
+  it("one that fails keeps none of the others from being done", async () => {
+    const rounds = new Rounds();
+    const failing = { sweep: () => Promise.reject(new Error("broken")) };
+    const { sweeper } = monitor(["jobs"], [failing, rounds]);
+    await sweeper.start();
+    await until(async () => expect(rounds.done).toBeGreaterThanOrEqual(2));
+    await sweeper.stop();
+  });
+
+  it("a record that cannot be read keeps none of the others from being looked at", async () => {
+    const first = await bench.running("first");
+    const second = await bench.running("second");
+    const { revision } = (await bench.streams.store.records.get(first.hash)) ?? { revision: 0 };
+    const head = headers();
+    head.set(STATE_HEADER, "running");
+    await bench.streams.client.publish(`$KV.millrace_jobs.${first.hash}`, JSON.stringify({ state: "running" }), {
+      headers: head,
+      expect: { lastSubjectSequence: revision },
+    });
+    bench.cluster.objects.clear();
+    for (const { uid } of [first, second]) bench.observer.forget(uid);
+    await bench.sweep();
+    expect(await stateOf(second.hash)).toBe("dead");
   });
 });

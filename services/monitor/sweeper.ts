@@ -1,5 +1,4 @@
 import { errorText } from "../../libs/contract/errors.ts";
-import type { JobRecord } from "../../libs/contract/record.ts";
 import { pause } from "../../libs/runtime/backoff.ts";
 import type { Heartbeat } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
@@ -15,7 +14,7 @@ export interface Sweep {
 
 export interface SweeperOptions {
   readonly records: Pick<RecordStore, "get" | "inState">;
-  readonly observer: Pick<Observer, "problemIn" | "problems" | "jobs" | "sighting">;
+  readonly observer: Pick<Observer, "problemIn" | "problems" | "jobs" | "goneJobs" | "sighting">;
   readonly reconciler: Pick<Reconciler, "isDone" | "reconcileMissing">;
   readonly namespaces: { isGone(name: string): Promise<boolean> };
   readonly others: readonly Sweep[];
@@ -68,23 +67,30 @@ export class Sweeper implements Service {
   async #lookThrough(signal: AbortSignal): Promise<void> {
     const { observer, records, reconciler, enqueue, log } = this.#options;
     for (const problem of observer.problems()) log.warn("sweep.namespace-skipped", { problem });
-    // The records first: a Job that appears after they were read is then among those seen.
+    // First of all, so that a term that begins has every Job looked at, also when no record can be read.
+    for (const { uid } of observer.jobs()) if (!reconciler.isDone(uid)) enqueue(uid);
+    for (const uid of observer.goneJobs()) enqueue(uid);
+    // The records before the Jobs: one that appears after they were read is then among those seen.
     const running = await records.inState("running", signal);
     const seen = new Set<string>();
-    for (const job of observer.jobs()) {
-      seen.add(job.uid);
-      if (!reconciler.isDone(job.uid)) enqueue(job.uid);
-    }
+    for (const { uid } of observer.jobs()) seen.add(uid);
     const gone = new Map<string, Promise<boolean>>();
     for (const hash of running) {
       if (signal.aborted) return;
-      const record = (await records.get(hash))?.record;
-      const job = record?.job;
-      if (record?.state !== "running" || job === undefined) continue;
-      if (seen.has(job.uid) || observer.sighting(job.uid) !== undefined) continue;
-      if (!(await this.#mayConclude(job.namespace, gone))) continue;
-      await this.#reconcileMissing(record);
+      // One that cannot be read or settled keeps none of the others from being looked at.
+      await this.#lookAt(hash, seen, gone).catch((error: unknown) => {
+        log.warn("sweep.record-failed", { hash, problem: errorText(error) });
+      });
     }
+  }
+
+  async #lookAt(hash: string, seen: ReadonlySet<string>, gone: Map<string, Promise<boolean>>): Promise<void> {
+    const { observer, records, reconciler } = this.#options;
+    const record = (await records.get(hash))?.record;
+    const job = record?.job;
+    if (record?.state !== "running" || job === undefined) return;
+    if (seen.has(job.uid) || observer.sighting(job.uid) !== undefined) return;
+    if (await this.#mayConclude(job.namespace, gone)) await reconciler.reconcileMissing(record, job);
   }
 
   async #mayConclude(namespace: string, gone: Map<string, Promise<boolean>>): Promise<boolean> {
@@ -92,13 +98,5 @@ export class Sweeper implements Service {
     const asked = gone.get(namespace) ?? this.#options.namespaces.isGone(namespace);
     gone.set(namespace, asked);
     return asked;
-  }
-
-  async #reconcileMissing(record: JobRecord): Promise<void> {
-    const { reconciler, log } = this.#options;
-    if (record.job === undefined) return;
-    await reconciler.reconcileMissing(record, record.job).catch((error: unknown) => {
-      log.warn("sweep.record-failed", { id: record.id, queue: record.queue, problem: errorText(error) });
-    });
   }
 }

@@ -12,13 +12,13 @@ class Bench {
   readonly #open = new Map<string, PromiseWithResolvers<void>>();
   mostAtOnce = 0;
 
-  readonly handle = (key: string): Promise<void> => {
+  readonly handle = (key: string): Promise<undefined> => {
     if (this.#open.has(key)) throw new Error(`${key} is worked on twice at once`);
     const work = Promise.withResolvers<void>();
     this.begun.push(key);
     this.#open.set(key, work);
     this.mostAtOnce = Math.max(this.mostAtOnce, this.#open.size);
-    return work.promise.finally(() => this.#open.delete(key));
+    return work.promise.finally(() => this.#open.delete(key)).then(() => undefined);
   };
   async finish(key: string, error?: Error): Promise<void> {
     if (error === undefined) this.#open.get(key)?.resolve();
@@ -27,7 +27,7 @@ class Bench {
   }
 }
 
-async function started(options: { concurrency: number; handle?: (key: string) => Promise<void> }) {
+async function started(options: { concurrency: number; handle?: (key: string) => Promise<number | undefined> }) {
   const bench = new Bench();
   const queue = new WorkQueue({ handle: options.handle ?? bench.handle, concurrency: options.concurrency, log: silentLog });
   await queue.start();
@@ -69,6 +69,7 @@ describe("WorkQueue", () => {
         if (calls < 3) queue.add(key);
         return Promise.resolve().then(() => {
           live -= 1;
+          return undefined;
         });
       },
     });
@@ -87,6 +88,25 @@ describe("WorkQueue", () => {
     expect(bench.mostAtOnce).toBe(3);
   });
 
+  it("a key whose worker asks for it comes back after that time, or at once when something changes before", async () => {
+    const looks: number[] = [];
+    const { queue } = await started({
+      concurrency: 1,
+      handle: () => {
+        looks.push(Date.now());
+        return Promise.resolve(looks.length < 4 ? 5_000 : undefined);
+      },
+    });
+    queue.add("a");
+    await settle();
+    await vi.advanceTimersByTimeAsync(5_000);
+    queue.add("a");
+    await settle();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(looks.map((at) => at - (looks[0] ?? 0))).toEqual([0, 5_000, 5_000, 10_000]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   it("a failed key comes back after a growing backoff of its own; success forgets it", async () => {
     let failing = true;
     const at: number[] = [];
@@ -94,7 +114,7 @@ describe("WorkQueue", () => {
       concurrency: 1,
       handle: () => {
         at.push(Date.now());
-        return failing ? Promise.reject(new Error("no")) : Promise.resolve();
+        return failing ? Promise.reject(new Error("no")) : Promise.resolve(undefined);
       },
     });
     queue.add("a");
@@ -109,14 +129,29 @@ describe("WorkQueue", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("does nothing before start; stop waits for what runs and begins nothing more", async () => {
+  it("closed, it takes nothing and keeps nothing: a monitor that does not lead must not remember every Job it sees", async () => {
     const bench = new Bench();
     const queue = new WorkQueue({ handle: bench.handle, concurrency: 1, log: silentLog });
-    queue.add("a");
-    queue.add("b");
+    queue.add("before");
+    await queue.start();
     await settle();
     expect(bench.begun).toEqual([]);
+    queue.add("a");
+    queue.add("waiting");
+    await settle();
+    const stopping = queue.stop();
+    queue.add("after");
+    await bench.finish("a");
+    await stopping;
     await queue.start();
+    await settle();
+    expect(bench.begun).toEqual(["a"]);
+  });
+
+  it("stop waits for what runs and begins nothing more", async () => {
+    const { bench, queue } = await started({ concurrency: 1 });
+    queue.add("a");
+    queue.add("b");
     await settle();
     let stopped = false;
     const stopping = queue.stop().then(() => {

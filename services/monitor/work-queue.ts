@@ -8,6 +8,8 @@ import type { Log } from "../../libs/runtime/log.ts";
  * worker may always act on the newest state and no change is missed. A failed key comes back after a backoff of its own, one whose worker says
  * so after as many milliseconds, whatever comes first.
  *
+ *   closed → open (keys are taken) → closed (what runs is waited for, what waits is forgotten) → open …
+ *
  * Semantics of client-go's workqueue.
  */
 export class WorkQueue implements Service {
@@ -42,10 +44,14 @@ export class WorkQueue implements Service {
     this.#open = false;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
+    this.#waiting.clear();
+    this.#again.clear();
     await Promise.all(this.#running.values());
   }
 
+  /** Nothing is remembered while the queue is closed: whoever opens it has every key looked at anew, by a sweep. */
   add(key: string): void {
+    if (!this.#open) return;
     if (this.#running.has(key)) this.#again.add(key);
     else this.#waiting.add(key);
     this.#fill();
@@ -53,7 +59,7 @@ export class WorkQueue implements Service {
 
   #fill(): void {
     for (const key of this.#waiting) {
-      if (!this.#open || this.#running.size >= this.#concurrency) return;
+      if (this.#running.size >= this.#concurrency) return;
       this.#waiting.delete(key);
       // The work begins in a later turn: a handler that adds its own key must already be seen as running.
       this.#running.set(
@@ -82,7 +88,6 @@ export class WorkQueue implements Service {
   #addAfter(key: string, delayMs: number): void {
     clearTimeout(this.#timers.get(key));
     this.#timers.delete(key);
-    // Whoever opens the queue again sees every key anew.
     if (!this.#open) return;
     const wake = (): void => {
       this.#timers.delete(key);
