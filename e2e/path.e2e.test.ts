@@ -176,7 +176,7 @@ describe("the ways in", () => {
       JSON.stringify({ data: { "config.json": JSON.stringify(config) } }),
     ]);
     const applied = async (): Promise<number> =>
-      (await millrace.logLines("dispatcher")).filter((line) => line.includes('"templates":["hello","late"]')).length;
+      (await millrace.logLines("dispatcher")).filter((line) => /"templates":\[[^\]]*"late"/u.test(line)).length;
     await expect.poll(applied, { timeout: 30_000 }).toBe(2);
     await millrace.publish("jobs.default.late", { id: "way-late", template: "late" });
     expect((await millrace.outcome("way-late")).state).toBe("succeeded");
