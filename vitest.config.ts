@@ -13,6 +13,8 @@ export default defineConfig({
           name: "unit",
           include: include("*.test.ts"),
           exclude: ["**/node_modules/**", "**/*.integration.test.ts", "**/*.chart.test.ts"],
+          // Property tests on a machine that does other work, too.
+          testTimeout: 60_000,
         },
       },
       {

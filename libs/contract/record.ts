@@ -18,7 +18,7 @@ const timestamp = z.iso.datetime();
 const memoryLimits = z.record(z.string(), z.string());
 export type MemoryLimits = Readonly<z.output<typeof memoryLimits>>;
 
-export const attemptRecord = z.strictObject({
+export const attemptRecord = z.object({
   n: z.int().positive(),
   /** Of its Job; absent when the attempt was refused before there was one. */
   uid: z.string().optional(),
@@ -34,13 +34,14 @@ export const attemptRecord = z.strictObject({
   memory: memoryLimits.optional(),
 });
 
-export const jobReference = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
+export const jobReference = z.object({ namespace: z.string(), name: z.string(), uid: z.string() });
 
 /**
  * What is known about one job id on one queue: KV bucket `millrace_jobs`, key = hash. It holds no body and no logs.
- * Only a compare-and-swap on the KV revision moves it, and only along `transition`.
+ * Only a compare-and-swap on the KV revision moves it, and only along `transition`. Fields that are not known are dropped, so that during an
+ * upgrade an older service can read what a newer one wrote.
  */
-export const jobRecord = z.strictObject({
+export const jobRecord = z.object({
   id: z.string(),
   hash: z.string(),
   queue: z.string(),
@@ -60,14 +61,14 @@ export const jobRecord = z.strictObject({
    * often the API server refused this job while it accepted others.
    */
   counts: z
-    .strictObject({
+    .object({
       free: z.int().min(0).default(0),
       blocked: z.int().min(0).default(0),
       refused: z.int().min(0).default(0),
     })
     .prefault({}),
   /** What a retrying record awaits. */
-  next: z.strictObject({ attempt: z.int().positive(), memory: memoryLimits.optional(), notBefore: timestamp }).optional(),
+  next: z.object({ attempt: z.int().positive(), memory: memoryLimits.optional(), notBefore: timestamp }).optional(),
   /** The `budgetFrom` of the life before: its `created` event has the bytes until this life's first attempt is created. */
   formerLifeFrom: z.int().positive().optional(),
   createdAt: timestamp,

@@ -12,7 +12,7 @@ export interface MessageSource {
   readonly storedAt: string;
 }
 
-export const messageSource = z.strictObject({
+export const messageSource = z.object({
   stream: z.string().min(1),
   seq: z.number().int().positive(),
   storedAt: z.string().regex(/^\d+$/),

@@ -55,3 +55,8 @@ describe("queue configuration: Kubernetes quantities", () => {
     );
   });
 });
+
+it("a duration beyond ten years is none: times could no longer be written down", () => {
+  expect(durationMs.safeParse("3650d").success).toBe(true);
+  expect(durationMs.safeParse("3651d").success).toBe(false);
+});

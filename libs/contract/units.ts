@@ -12,11 +12,15 @@ export function parseDurationMs(text: string): number {
   return total;
 }
 
+/** Ten years: beyond it times could no longer be written down. */
+const LONGEST_MS = 3_650 * DURATION_MS.d;
+
 /** A duration as people write it, given on as milliseconds. */
 export const durationMs = z
   .string()
   .regex(DURATION, "must be a duration such as 90s, 10m or 1h30m")
-  .transform((text) => parseDurationMs(text));
+  .transform((text) => parseDurationMs(text))
+  .refine((ms) => ms <= LONGEST_MS, "must be at most ten years (3650d)");
 
 const SUFFIX: Readonly<Record<string, number>> = {
   n: 1e-9,

@@ -1,5 +1,6 @@
 import { JetStreamApiError, JetStreamError } from "@nats-io/jetstream";
 import { errors } from "@nats-io/transport-node";
+import { isMillraceError } from "../contract/errors.ts";
 import { WRONG_LAST_SEQUENCE } from "../contract/streams.ts";
 
 /** Somebody else wrote this subject first. */
@@ -10,6 +11,11 @@ export function isWrongLastSequence(error: unknown): boolean {
 /** HTTP-like status of a JetStream API error: the stream, consumer or message is not there. */
 export function isMissing(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.status === 404;
+}
+
+/** Somebody else wrote under the record's key, or it was damaged: nobody's message is at fault. */
+export function isUnreadableRecord(error: unknown): boolean {
+  return isMillraceError(error) && error.code === "RECORD_UNREADABLE";
 }
 
 /** The broker or the way to it is in trouble: the same call may succeed later. */

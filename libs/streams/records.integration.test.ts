@@ -3,10 +3,15 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { jobHash } from "../contract/names.ts";
 import { type JobRecord, jobRecord } from "../contract/record.ts";
+import { BUCKET, bucketSubject } from "../contract/streams.ts";
 import { recordIn } from "../contract/testing/records.ts";
 import { RecordStore } from "./records.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
 import { Workbench } from "./testing/workbench.ts";
+
+const unreadable = (hash: string): never => {
+  throw new Error(`the record ${hash} cannot be read`);
+};
 
 let server: NatsTestServer;
 let bench: Workbench;
@@ -49,7 +54,7 @@ describe("the record is moved by compare-and-swap only", () => {
     const record = named("same", { reason: "größer", type: "a.b" });
     await bench.store.records.swap(record, 0);
     expect((await bench.store.records.get(record.hash))?.record).toEqual(record);
-    expect((await bench.store.records.getMany([record.hash])).get(record.hash)?.record).toEqual(record);
+    expect((await bench.store.records.getMany([record.hash], unreadable)).get(record.hash)?.record).toEqual(record);
   });
 });
 
@@ -63,22 +68,22 @@ describe("D2: many records in few reads", () => {
     expect(jobRecord.parse(records[0])).toEqual(records[0]);
     await Promise.all(records.map((record) => bench.store.records.swap(record, 0)));
     const unknown = Array.from({ length: 40 }, (_, index) => jobHash("ns.rel", "q", `unknown-${index}`));
-    const found = await bench.store.records.getMany([...records.map(({ hash }) => hash), ...unknown]);
+    const found = await bench.store.records.getMany([...records.map(({ hash }) => hash), ...unknown], unreadable);
     expect([...found.keys()].toSorted()).toEqual(records.map(({ hash }) => hash).toSorted());
   });
 
   it("is empty where there are none, one, many, or no question", async () => {
     const hashes = Array.from({ length: 3 }, (_, index) => jobHash("ns.rel", "q", `none-${index}`));
-    expect((await bench.store.records.getMany([])).size).toBe(0);
-    expect((await bench.store.records.getMany(hashes.slice(0, 1))).size).toBe(0);
-    expect((await bench.store.records.getMany(hashes)).size).toBe(0);
+    expect((await bench.store.records.getMany([], unreadable)).size).toBe(0);
+    expect((await bench.store.records.getMany(hashes.slice(0, 1), unreadable)).size).toBe(0);
+    expect((await bench.store.records.getMany(hashes, unreadable)).size).toBe(0);
     expect(await bench.store.records.get(hashes[0] ?? "")).toBeUndefined();
   });
 
   it("a key asked for twice is found once", async () => {
     const record = named("twice");
     await bench.store.records.swap(record, 0);
-    expect((await bench.store.records.getMany([record.hash, record.hash])).size).toBe(1);
+    expect((await bench.store.records.getMany([record.hash, record.hash], unreadable)).size).toBe(1);
   });
 
   it("leaves no subscription behind at the broker", async () => {
@@ -87,10 +92,10 @@ describe("D2: many records in few reads", () => {
       const answer = connections.parse(await (await fetch(`${server.monitorUrl}/connz?subs=1`)).json());
       return answer.connections.reduce((sum, connection) => sum + connection.subscriptions, 0);
     };
-    await bench.store.records.getMany(["a".repeat(20), "b".repeat(20)]);
+    await bench.store.records.getMany(["a".repeat(20), "b".repeat(20)], unreadable);
     await bench.connection.flush();
     const before = await subscriptions();
-    for (let read = 0; read < 30; read += 1) await bench.store.records.getMany(["a".repeat(20), "b".repeat(20)]);
+    for (let read = 0; read < 30; read += 1) await bench.store.records.getMany(["a".repeat(20), "b".repeat(20)], unreadable);
     await bench.connection.flush();
     expect(await subscriptions()).toBe(before);
   });
@@ -106,8 +111,8 @@ describe("D2: many records in few reads", () => {
     for (const [name, value] of Object.entries(head)) given.set(name, value);
     const { seq } = await bench.client.publish(key(record.hash), "", { headers: given });
     expect(await bench.store.records.get(record.hash)).toBeUndefined();
-    expect((await bench.store.records.getMany([record.hash])).size).toBe(0);
-    expect((await bench.store.records.getMany([record.hash, "x".repeat(20)])).size).toBe(0);
+    expect((await bench.store.records.getMany([record.hash], unreadable)).size).toBe(0);
+    expect((await bench.store.records.getMany([record.hash, "x".repeat(20)], unreadable)).size).toBe(0);
     expect((await bench.store.records.swap(record, seq)).kind).toBe("won");
   });
 });
@@ -136,4 +141,21 @@ describe("Sweeps: the records in one state", () => {
     await bench.manager.streams.purge("KV_millrace_jobs");
     expect((await reading).length).toBeLessThanOrEqual(31);
   });
+});
+
+it("a record that cannot be read is told, and keeps no other from being read", async () => {
+  const { record } = await bench.running("default", "readable");
+  const broken = "b".repeat(20);
+  await bench.client.publish(bucketSubject(BUCKET.records, broken), "{}");
+  const told: string[] = [];
+  const found = await bench.store.records.getMany([record.hash, broken], (hash) => told.push(hash));
+  expect([[...found.keys()], told]).toEqual([[record.hash], [broken]]);
+  await expect(bench.store.records.get(broken)).rejects.toThrow(expect.objectContaining({ code: "RECORD_UNREADABLE" }));
+});
+
+it("what a newer version wrote into a record is read over", async () => {
+  const { record } = await bench.running("default", "newer");
+  const stored = await bench.store.records.get(record.hash);
+  await bench.client.publish(bucketSubject(BUCKET.records, record.hash), JSON.stringify({ ...record, novelty: 1 }));
+  expect(stored?.record).toEqual((await bench.store.records.get(record.hash))?.record);
 });

@@ -1,4 +1,5 @@
 import type { NatsConnection } from "@nats-io/transport-node";
+import { MillraceError } from "../contract/errors.ts";
 import { type JobRecord, type JobState, jobRecord, QUEUE_HEADER, STATE_HEADER } from "../contract/record.ts";
 import { BUCKET, bucketStream, bucketSubject } from "../contract/streams.ts";
 import type { Broker, StoredMessage } from "./broker.ts";
@@ -27,7 +28,10 @@ export class RecordStore {
     return new RecordStore({ broker: await JetStreamBroker.open(connection) });
   }
 
-  /** A read from the stream's leader: what decides must not be stale (rule D2). */
+  /**
+   * A read from the stream's leader: what decides must not be stale (rule D2).
+   * @throws MillraceError `RECORD_UNREADABLE` when somebody else wrote there
+   */
   async get(hash: string): Promise<StoredRecord | undefined> {
     const stored = await this.#broker.last(this.#stream, bucketSubject(BUCKET.records, hash));
     return stored === undefined ? undefined : parse(stored);
@@ -35,14 +39,19 @@ export class RecordStore {
 
   /**
    * Many records in few direct reads, which any replica may answer and which may be stale: good enough to see that there is no record yet,
-   * because the Job's name catches what a stale read missed.
+   * because the Job's name catches what a stale read missed. One that cannot be read is given to `onUnreadable` and keeps no other from being read.
    */
-  async getMany(hashes: readonly string[]): Promise<Map<string, StoredRecord>> {
+  async getMany(hashes: readonly string[], onUnreadable: (hash: string) => void): Promise<Map<string, StoredRecord>> {
     const subjects = [...new Set(hashes)].map((hash) => bucketSubject(BUCKET.records, hash));
     const found = new Map<string, StoredRecord>();
     for (const stored of await this.#broker.lastOfMany(this.#stream, subjects)) {
-      const parsed = parse(stored);
-      if (parsed !== undefined) found.set(parsed.record.hash, parsed);
+      const hash = stored.subject.slice(bucketSubject(BUCKET.records, "").length);
+      try {
+        const parsed = parse(stored);
+        if (parsed !== undefined) found.set(hash, parsed);
+      } catch {
+        onUnreadable(hash);
+      }
     }
     return found;
   }
@@ -69,5 +78,10 @@ export class RecordStore {
 
 function parse(stored: StoredMessage): StoredRecord | undefined {
   if (stored.data.length === 0 || stored.headers[DELETE_MARKER_HEADER] !== undefined) return undefined;
-  return { record: jobRecord.parse(JSON.parse(new TextDecoder().decode(stored.data))), revision: stored.seq };
+  try {
+    return { record: jobRecord.parse(JSON.parse(new TextDecoder().decode(stored.data))), revision: stored.seq };
+  } catch (cause) {
+    const what = `the record under ${stored.subject} cannot be read`;
+    throw new MillraceError("RECORD_UNREADABLE", `${what}; its job stands still until it is mended or removed`, { cause });
+  }
 }

@@ -10,12 +10,13 @@ import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
-import { isBrokerTrouble } from "../../libs/streams/errors.ts";
+import { isBrokerTrouble, isUnreadableRecord } from "../../libs/streams/errors.ts";
 import type { JobEvents } from "../../libs/streams/job-events.ts";
+import type { SourceMessages } from "../../libs/streams/messages.ts";
 import type { RecordStore, StoredRecord } from "../../libs/streams/records.ts";
 import type { Settler } from "../../libs/streams/settle.ts";
 import { type Delivery, openDelivery, type PulledMessage } from "./delivery.ts";
-import { Posting, type PostingOptions } from "./posting.ts";
+import { Posting, type PostingOptions, RECORD_FRESH_MS } from "./posting.ts";
 import type { Rejections } from "./rejections.ts";
 
 export interface DispatcherOptions extends PostingOptions {
@@ -24,6 +25,7 @@ export interface DispatcherOptions extends PostingOptions {
   readonly records: Pick<RecordStore, "get" | "getMany">;
   readonly events: Pick<JobEvents, "duplicate" | "blocked">;
   readonly settler: Pick<Settler, "settle" | "repeatEffects">;
+  readonly messages: Pick<SourceMessages, "read">;
   readonly rejections: Rejections;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -31,8 +33,6 @@ export interface DispatcherOptions extends PostingOptions {
 
 /** How soon a message that could not be decided now is delivered again. */
 const HOLD_MS = 5_000;
-/** D2: an older read is not trusted before a POST. */
-const RECORD_FRESH_MS = 5_000;
 /** D9: a message on which the handling failed so often, or which came so often and still has nothing, is at fault itself. */
 const FAILURES_AT_MOST = 5;
 const DELIVERIES_AT_MOST = 20;
@@ -81,9 +81,13 @@ export class Dispatcher implements Service {
       else handled.push(this.#guarded(message, () => rejections.reject(message, queue, undefined, outcome.rejection)));
     }
     let read: Map<string, StoredRecord>;
+    const unreadable = new Set<string>();
     const readAtMs = performance.now();
     try {
-      read = await records.getMany(deliveries.map(({ hash }) => hash));
+      read = await records.getMany(
+        deliveries.map(({ hash }) => hash),
+        (hash) => unreadable.add(hash),
+      );
     } catch (error) {
       log.warn("dispatch.records-unread", { queue, problem: errorText(error) });
       for (const { message } of deliveries) message.nak(HOLD_MS);
@@ -91,6 +95,10 @@ export class Dispatcher implements Service {
       return;
     }
     for (const delivery of deliveries) {
+      if (unreadable.has(delivery.hash)) {
+        this.#hold(delivery, "its record cannot be read");
+        continue;
+      }
       const known = read.get(delivery.hash)?.record;
       handled.push(this.#guarded(delivery.message, () => this.#decide(delivery, config, known, readAtMs), delivery));
     }
@@ -123,7 +131,8 @@ export class Dispatcher implements Service {
 
   /** D9: neither the broker nor the API server was in trouble, so it is the message that this code cannot handle. */
   async #failed(message: PulledMessage, key: string, error: unknown, delivery: Delivery | undefined): Promise<void> {
-    const failures = isKubeApiError(error) || isBrokerTrouble(error) ? 0 : (this.#failures.get(key) ?? 0) + 1;
+    const isOthers = isKubeApiError(error) || isBrokerTrouble(error) || isUnreadableRecord(error);
+    const failures = isOthers ? 0 : (this.#failures.get(key) ?? 0) + 1;
     if (failures > 0) this.#failures.set(key, failures);
     if (failures < FAILURES_AT_MOST) return message.nak(HOLD_MS);
     this.#failures.delete(key);
@@ -177,7 +186,8 @@ export class Dispatcher implements Service {
 
   async #post(delivery: Delivery, config: QueueConfig, record: JobRecord | undefined): Promise<void> {
     const outcome = await this.#posting.post(delivery, config, record);
-    if (outcome.kind === "exists") await this.#inspect(delivery, outcome.job, record);
+    if (outcome.kind === "exists") return this.#inspect(delivery, outcome.job, record);
+    if (outcome.kind === "outdated") return this.#decideFreshly(delivery, config);
   }
 
   /** D5, D7: a Job of this id exists. What it carries tells whether this message is its own, a duplicate, or somebody else's. */
@@ -190,6 +200,8 @@ export class Dispatcher implements Service {
     const owner = parseAckSubject(annotations[ANNOTATION.ack] ?? "");
     if (owner === undefined) return this.#holdAtMost(delivery, record, "the annotations of its Job were edited");
     if (sameSource(owner, delivery.source)) return delivery.message.working();
+    // The message that the Job was made of may be gone: put to sleep by a dispatcher while another one posted. Then this one holds the job.
+    if ((await this.#options.messages.read(owner)) === undefined) return delivery.message.working();
     await this.#duplicate(delivery, Number(job.metadata?.labels?.[LABEL.attempt] ?? "1"));
   }
 

@@ -3,6 +3,9 @@ import type { AnswerOf, JobRow, ReceivedRequest } from "../../../libs/contract/r
 import type { IndexEntry, RecordIndex } from "../../../libs/streams/record-index.ts";
 import type { RecordStore } from "../../../libs/streams/records.ts";
 
+/** A record that cannot be read is nothing that could be listed. */
+const IGNORED = (): void => {};
+
 /** Bodies read in one go; a list is shown to a person, who asks for few. */
 const CHUNK = 128;
 /** The class is in bodies only; a list of a rare one must not read them all. */
@@ -35,7 +38,10 @@ export class JobList {
       const candidates = entries.filter((entry) => entry.changedAtMs >= sinceMs && headersFit(entry, request));
       for (let start = 0; start < candidates.length; start += CHUNK) {
         const chunk = candidates.slice(start, start + CHUNK);
-        const found = await this.#records.getMany(chunk.map(({ hash }) => hash));
+        const found = await this.#records.getMany(
+          chunk.map(({ hash }) => hash),
+          IGNORED,
+        );
         read += chunk.length;
         for (const { hash } of chunk) {
           const record = found.get(hash)?.record;

@@ -97,7 +97,7 @@ export class QueueControl {
     const counts = new Map<string, number>();
     for (let start = 0; start < hashes.length; start += CHUNK) {
       if (signal.aborted) return undefined;
-      for (const { record } of (await this.#records.getMany(hashes.slice(start, start + CHUNK))).values()) {
+      for (const { record } of (await this.#records.getMany(hashes.slice(start, start + CHUNK), () => {})).values()) {
         counts.set(record.queue, (counts.get(record.queue) ?? 0) + 1);
       }
     }
