@@ -46,11 +46,14 @@ const publish: Command = { do: "publish", id: 0, body: "a" };
 const pull: Command = { do: "pull", dispatcher: 0, stream: "JOBS", max: 3 };
 const finish: Command = { do: "finish" };
 const cancel: Command = { do: "cancel", monitor: 0, id: 0 };
-const step = (times: number): Command => ({ do: "step", pick: 0, times, fate: "ok" });
+const step = (times: number, pick = 0): Command => ({ do: "step", pick, times, fate: "ok" });
+const end = (how: "success" | "exit"): Command => ({ do: "end", pick: 0, how });
+const refuse = (how: "no" | "broken" | "invalid"): Command => ({ do: "refuse", how });
+const see = (monitor: number): Command => ({ do: "see", monitor, count: 10 });
 const wait = (ms: number): Command => ({ do: "wait", ms });
 /** A monitor sees everything and looks at the one Job that there is. */
-const look: readonly Command[] = [{ do: "see", monitor: 0, count: 10 }, { do: "reconcile", monitor: 0, pick: 0 }, finish];
-const failed: readonly Command[] = [publish, pull, finish, { do: "end", pick: 0, how: "exit" }, ...look];
+const look: readonly Command[] = [see(0), { do: "reconcile", monitor: 0, pick: 0 }, finish];
+const failed: readonly Command[] = [publish, pull, finish, end("exit"), ...look];
 
 /** Each was a counter-example once. */
 describe("named cases", () => {
@@ -61,7 +64,22 @@ describe("named cases", () => {
     },
     {
       name: "D7: a Job that was accepted is not dead-lettered because the API server refuses it when it is delivered again",
-      commands: [publish, publish, pull, finish, wait(700_000), { do: "refuse", how: "invalid" }, pull, finish],
+      commands: [publish, publish, pull, finish, wait(700_000), refuse("invalid"), pull, finish],
+    },
+    {
+      name: "P3: a rerun that comes while the former life is being settled does not take its record away from its event",
+      commands: [
+        ...[publish, pull, finish, ...look, end("success")],
+        ...[see(0), { do: "reconcile", monitor: 0, pick: 0 }, { do: "rerun", monitor: 1, id: 0 }, step(1, 1), step(6)],
+        ...[{ do: "crash", actor: "monitor-0" } as const, finish],
+      ],
+    },
+    {
+      name: "D5: a retry is no duplicate when the message that its Job was made of was put to sleep as this retry",
+      commands: [
+        ...[publish, pull, refuse("broken"), step(2), wait(125_000), { ...pull, dispatcher: 1 }, finish],
+        ...[refuse("no"), wait(60_000), finish, ...look, { ...pull, stream: "RETRY" }, finish],
+      ],
     },
   ])("$name", ({ commands }) => holds(commands));
 

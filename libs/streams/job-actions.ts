@@ -1,4 +1,5 @@
-import { isTerminal, type JobRecord, type JobReference } from "../contract/record.ts";
+import type { JobRecord, JobReference } from "../contract/record.ts";
+import { transition } from "../contract/transition.ts";
 import type { RecordStore } from "./records.ts";
 import type { Settler } from "./settle.ts";
 
@@ -48,18 +49,28 @@ export class JobActions {
     }
   }
 
-  /** Another life of a job that has ended. What the former life still owes is done first: nobody would do it afterwards. */
+  /**
+   * Another life of a job that has ended. What the former life still owes is done first, for nobody would do it afterwards; so the record must
+   * be the very one that this was done for.
+   */
   async rerun({ hash }: JobTarget, reason: string): Promise<RerunOutcome> {
-    const record = (await this.#records.get(hash))?.record;
-    if (record === undefined) return { kind: "unknown" };
-    if (isTerminal(record.state)) {
-      if ((await this.#settler.findMessage(record)) === undefined) {
+    for (;;) {
+      const stored = await this.#records.get(hash);
+      if (stored === undefined) return { kind: "unknown" };
+      const again = transition(stored.record, { kind: "startedAgain", reason, at: this.#now() });
+      if (again.kind === "refused") return again;
+      if (again.kind === "already") {
+        await this.#settler.finish(again.record, undefined);
+        return { kind: "scheduled", record: again.record };
+      }
+      if ((await this.#settler.findMessage(stored.record)) === undefined) {
         return { kind: "refused", why: "its message is kept nowhere any more; publish it again under a new id" };
       }
-      await this.#settler.finish(record, undefined);
+      await this.#settler.finish(stored.record, undefined);
+      if ((await this.#records.swap(again.record, stored.revision)).kind === "lost") continue;
+      await this.#settler.finish(again.record, undefined);
+      return { kind: "scheduled", record: again.record };
     }
-    const outcome = await this.#settler.settle(hash, { kind: "startedAgain", reason, at: this.#now() }, undefined);
-    return outcome.kind === "settled" ? { kind: "scheduled", record: outcome.record } : outcome;
   }
 
   #now(): string {
