@@ -14,6 +14,7 @@ const identity: AttemptIdentity = {
   type: "hello",
   id: "a",
   hash,
+  life: 1,
   attempt: 1,
   messageHash: "m".repeat(64),
   ack: "$JS.ACK.JOBS.queue-default.1.5.1.1758000000000000005.0",

@@ -18,6 +18,7 @@ export class Metrics {
   ]);
   readonly postLimit = this.#gauge("millrace_post_limit", "Jobs that may be created at once, as the API server bears it", []);
   readonly retries = this.#counter("millrace_retries_total", "Attempts that are made again", ["queue", "class"]);
+  readonly streamFill = this.#gauge("millrace_stream_fill_ratio", "How full a stream is, of its max_bytes", ["stream"]);
   readonly leader = this.#gauge("millrace_leader", "1 on the replica that leads", []);
   readonly liveJobs = this.#gauge("millrace_live_jobs", "Jobs that have not been settled", []);
 

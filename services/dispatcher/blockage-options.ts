@@ -33,8 +33,8 @@ export interface BlockageOptions<T> {
   readonly id: (item: T) => string;
   /** What an item's `refusals` were when it was overdue before. */
   readonly refusedBefore?: (item: T) => number;
-  /** A share of the queue's slots; at least one item is kept. */
-  readonly holdAtMost: (key: BlockageKey) => number;
+  /** A share of the slots that such an item takes one of: it is kept while fewer are. At least one item is. */
+  readonly holdAtMost: (key: BlockageKey, item: T) => number;
   /** ack_wait. */
   readonly holdForMs: number;
   /** Try this one: it is the probe. */

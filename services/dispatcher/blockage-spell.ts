@@ -244,10 +244,10 @@ export class BlockageSpell<T> {
     this.#held.set(id, known);
   }
 
-  #whyNot({ keptSinceMs }: Known<T>): Overdue | undefined {
+  #whyNot({ keptSinceMs, item }: Known<T>): Overdue | undefined {
     const { clock, holdAtMost, holdForMs } = this.#options;
     if (this.#stopped) return "stopped";
-    if (keptSinceMs === undefined) return this.#kept >= Math.max(1, holdAtMost(this.#key)) ? "full" : undefined;
+    if (keptSinceMs === undefined) return this.#kept >= Math.max(1, holdAtMost(this.#key, item)) ? "full" : undefined;
     return clock.nowMs() - keptSinceMs >= holdForMs ? "late" : undefined;
   }
 

@@ -70,6 +70,11 @@ export class Dispatcher implements Service {
     return this.#posting.blocked();
   }
 
+  /** How many POSTs may be under way at once, as the API server bears it. */
+  get postLimit(): number {
+    return this.#posting.postLimit;
+  }
+
   /** One batch of one queue. Never throws: a message whose handling fails is delivered again. */
   async dispatch(messages: readonly PulledMessage[], queue: string, config: QueueConfig): Promise<void> {
     const { instance, records, rejections, log } = this.#options;

@@ -90,6 +90,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   metrics.beforeScrape(() => {
     metrics.blocked.reset();
     for (const { queue, namespace, held } of working?.dispatcher.blocked() ?? []) metrics.blocked.set({ queue, namespace }, held);
+    metrics.postLimit.set(working?.dispatcher.postLimit ?? 0);
     metrics.leader.set(!env.LEADER_ELECTION || election.isLeader() ? 1 : 0);
   });
 

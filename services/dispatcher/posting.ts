@@ -1,6 +1,7 @@
+import { dispatchRule } from "../../libs/contract/dispatch-rule.ts";
 import { rejected } from "../../libs/contract/message.ts";
 import { type Instance, jobName } from "../../libs/contract/names.ts";
-import type { QueueConfig } from "../../libs/contract/queue-config.ts";
+import { type QueueConfig, retrySlotsOf } from "../../libs/contract/queue-config.ts";
 import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
 import { sourceKey } from "../../libs/contract/source.ts";
 import { isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
@@ -17,7 +18,7 @@ import type { Admission, Admitted } from "./admission.ts";
 import { Blockages } from "./blockage.ts";
 import type { BlockReason } from "./blockage-options.ts";
 import type { Delivery } from "./delivery.ts";
-import { PostGate } from "./post-gate.ts";
+import { PostGate, type Release } from "./post-gate.ts";
 import type { Rejections } from "./rejections.ts";
 
 export interface PostingOptions {
@@ -43,7 +44,9 @@ export type PostOutcome =
   /** A Job holds the message, or the message is settled, or it is held here. */
   | { readonly kind: "done" }
   /** D7: a Job of that name exists already. */
-  | { readonly kind: "exists"; readonly job: JobReference };
+  | { readonly kind: "exists"; readonly job: JobReference }
+  /** D2: the record moved on while the message waited for its turn. */
+  | { readonly kind: "outdated" };
 
 /** Text in quotes may be the producer's; reasons never carry payload. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g;
@@ -51,8 +54,13 @@ const QUOTED = /"(?:[^"\\]|\\.)*"/g;
 const HELD_SHARE = 2;
 /** A blocked message sleeps so many times the queue's free backoff, so that RETRY's few slots are not filled with what is still blocked. */
 const SLEEP_FACTOR = 3;
+/** Without a pause of its own a queue's blocked messages would go round and round. */
+const SHORTEST_SLEEP_MS = 3_000;
 /** The server refuses what it cannot take now; NAKed, the message stays where it is. */
 const NO_ROOM_MS = 5_000;
+
+/** D2: an older read of the record is not trusted before a POST. */
+export const RECORD_FRESH_MS = 5_000;
 
 const DONE: PostOutcome = { kind: "done" };
 
@@ -78,7 +86,11 @@ export class Posting {
     this.#blockages = new Blockages<Delivery>({
       clock: options.clock,
       id: ({ source }) => sourceKey(source),
-      holdAtMost: ({ queue }) => Math.max(1, Math.floor((options.admission.queue(queue)?.slots ?? 1) / HELD_SHARE)),
+      holdAtMost: ({ queue }, { isRetry }) => {
+        const config = options.admission.queue(queue);
+        if (config === undefined) return 1;
+        return Math.floor((isRetry ? retrySlotsOf(config) : config.slots) / HELD_SHARE);
+      },
       holdForMs: options.ackWaitMs,
       onProbe: (delivery) => onAgain(delivery),
       onRelease: (deliveries) => {
@@ -109,6 +121,10 @@ export class Posting {
     for (const { message } of this.#blockages.stop()) message.nak();
   }
 
+  get postLimit(): number {
+    return this.#gate.limit;
+  }
+
   blocked(): BlockReason[] {
     return this.#blockages.reasons();
   }
@@ -133,6 +149,7 @@ export class Posting {
       return DONE;
     }
     const key = { queue: delivery.queue, namespace: job.namespace };
+    const askedAtMs = this.#options.clock.nowMs();
     const release = await this.#gate.enter({
       queue: delivery.queue,
       weight: queue.weight,
@@ -143,6 +160,9 @@ export class Posting {
       this.drop(delivery);
       delivery.message.nak();
       return DONE;
+    }
+    if (this.#options.clock.nowMs() - askedAtMs > RECORD_FRESH_MS && !(await this.#isStillWanted(delivery, release))) {
+      return { kind: "outdated" };
     }
     // Asked only with a turn in hand, and nothing is awaited before the POST: what was let through is posted into what was seen.
     if (this.#blockages.admit(key, delivery) === "hold") {
@@ -162,6 +182,19 @@ export class Posting {
       if (!isKubeApiError(error)) throw error;
       return this.#refused(error, delivery, job.namespace, job.prefix, record);
     }
+  }
+
+  /** Gives the turn back when it is not, and when nobody can tell. */
+  async #isStillWanted(delivery: Delivery, release: Release): Promise<boolean> {
+    try {
+      const decision = dispatchRule(delivery, (await this.#options.records.get(delivery.hash))?.record);
+      if (decision.rule === "D4" && !decision.follow) return true;
+    } catch (error) {
+      release("refused");
+      throw error;
+    }
+    release("refused");
+    return false;
   }
 
   async #create(delivery: Delivery, { job }: Admitted, queue: QueueConfig): Promise<void> {
@@ -239,8 +272,8 @@ export class Posting {
   /** D8: it must not keep a slot from the queue's other namespaces for longer. */
   #sleepBlocked(delivery: Delivery): void {
     const { retries, admission, nowMs, random, log } = this.#options;
-    const pauseMs =
-      (admission.queue(delivery.queue)?.retry.freeBackoff.initial ?? 10_000) * SLEEP_FACTOR * (0.8 + 0.4 * random());
+    const initialMs = admission.queue(delivery.queue)?.retry.freeBackoff.initial ?? 10_000;
+    const pauseMs = Math.max(initialMs * SLEEP_FACTOR, SHORTEST_SLEEP_MS) * (0.8 + 0.4 * random());
     const sleep = async (): Promise<void> => {
       // RETRY discards what is old when it is full: what does not fit stays where it is.
       if (await retries.hasRoom())

@@ -82,7 +82,7 @@ export class AttemptJudge {
   }
 
   /** Whether nothing of the attempt runs any more. The Job object may be gone while its pods are not (`--cascade=orphan`). */
-  async hasEnded(job: JobView): Promise<boolean> {
+  async hasEnded(job: Pick<JobView, "namespace" | "uid">): Promise<boolean> {
     const pods = await this.#listed(job);
     return pods.every(podEnded);
   }
@@ -124,16 +124,25 @@ export class AttemptJudge {
     const verdict = judge(job, pods, { nodeLoss: queue?.nodeLoss ?? "fast" });
     if (verdict.kind !== "live") return { kind: "ended", verdict, stopped: false };
     const listed = await this.#listed(job);
-    if (listed.some((pod) => !podEnded(pod) && pod.deletedAt === undefined)) {
-      await this.#options.jobs.deletePods(job.namespace, ownedBy(job));
-    }
-    if (!listed.every(podEnded)) return { kind: "live", againInMs: STOP_LOOK_MS };
+    if (!(await this.#clear(job, listed))) return { kind: "live", againInMs: STOP_LOOK_MS };
     if (job.suspended) return { kind: "ended", verdict: judgeStopped(job, together(listed, pods)), stopped: true };
     return { kind: "gone" };
   }
 
+  /** J2: whether no pod of a Job that is gone runs any more; those that do are told to go. */
+  async clearPods(job: Pick<JobView, "namespace" | "uid">): Promise<boolean> {
+    return this.#clear(job, await this.#listed(job));
+  }
+
+  async #clear(job: Pick<JobView, "namespace" | "uid">, listed: readonly PodView[]): Promise<boolean> {
+    if (listed.some((pod) => !podEnded(pod) && pod.deletedAt === undefined)) {
+      await this.#options.jobs.deletePods(job.namespace, ownedBy(job));
+    }
+    return listed.every(podEnded);
+  }
+
   /** The pods that exist now. */
-  async #listed(job: JobView): Promise<PodView[]> {
+  async #listed(job: Pick<JobView, "namespace" | "uid">): Promise<PodView[]> {
     const pods = await this.#unlessNamespaceGone(job.namespace, [], () => this.#options.jobs.pods(job.namespace, ownedBy(job)));
     return pods.map(podView);
   }
@@ -147,13 +156,15 @@ export class AttemptJudge {
   ): Promise<void> {
     if (this.#kept.has(job.uid) && container === undefined) return;
     const whole = fresh ?? (await this.get(job.namespace, job.name));
+    // Which values are secret stands in the Job: without it nothing is kept.
+    if (whole?.metadata?.uid !== job.uid) return;
     await this.#options.logs.keep({ hash, attempt, job: whole, pods, container, queue });
     this.#kept.add(job.uid);
   }
 }
 
 /** The Job controller's label on its pods; it stays on orphans. */
-function ownedBy(job: JobView): string {
+function ownedBy(job: Pick<JobView, "uid">): string {
   return `batch.kubernetes.io/controller-uid=${job.uid}`;
 }
 

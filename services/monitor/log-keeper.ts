@@ -34,7 +34,8 @@ export class LogKeeper {
   async keep(options: {
     readonly hash: string;
     readonly attempt: number;
-    readonly job: V1Job | undefined;
+    /** Tells which values are secret. */
+    readonly job: V1Job;
     readonly pods: readonly PodView[];
     readonly container: string | undefined;
     readonly queue: Pick<QueueConfig, "logTail"> | undefined;
@@ -47,7 +48,7 @@ export class LogKeeper {
     try {
       const text = await this.#jobs.podLog(pod.namespace, pod.name, container, bytes);
       if (text === undefined || text === "") return;
-      const spec = job?.spec?.template.spec;
+      const spec = job.spec?.template.spec;
       const secrets = secretsOf([...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]);
       await this.#tails.put(hash, attempt, redactedTail(text, secrets, bytes));
     } catch (error) {

@@ -20,6 +20,7 @@ import { Provisioner } from "../../libs/streams/provision.ts";
 import { AttemptJudge } from "./attempt-judge.ts";
 import { ConsumerProvisioning } from "./consumer-provisioning.ts";
 import { readMonitorEnv } from "./env.ts";
+import { ExpiredJobs } from "./expired-jobs.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { LogKeeper } from "./log-keeper.ts";
 import { MissingOutcome } from "./missing-outcome.ts";
@@ -32,6 +33,7 @@ import { RemovedQueues } from "./removed-queues.ts";
 import { openRequestServer } from "./requests/open-server.ts";
 import { SleepingRecords } from "./sleeping-records.ts";
 import { StartFailures } from "./start-failures.ts";
+import { StreamFill } from "./stream-fill.ts";
 import { Sweeper } from "./sweeper.ts";
 import { UnroutedMessages } from "./unrouted-messages.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -100,6 +102,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     for (const job of observer.jobs()) if (!reconciler.isDone(job.uid)) yield job;
   }
 
+  const streamFill = new StreamFill({ broker, metrics, log });
   const sweepBeat = new Heartbeat("sweep", env.SWEEP_INTERVAL * 4 + 60_000);
   let consumers: ConsumerProvisioning | undefined;
   const leaderServices = async (): Promise<readonly Service[]> => {
@@ -107,9 +110,11 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     consumers = new ConsumerProvisioning({ provisioner, config, log });
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
     const others = [
-      await UnroutedMessages.open({ connection, store, queues, patience, log }),
+      await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
       new SleepingRecords({ store, queues, patience, nowMs, log }),
       await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
+      new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs, log }),
+      streamFill,
       await QueueGauges.open({ connection, queues, metrics }),
     ];
     const { SWEEP_INTERVAL: intervalMs } = env;
@@ -141,6 +146,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   health.mustBeReady({ name: "watch", problem: () => observer.problem() });
   health.mention(() => observer.problems().map((problem) => `namespace ${problem}`));
   health.mention(() => startFailures.blockedQueues().map((name) => `queue ${name}: pods of several jobs in a row did not start`));
+  health.mention(() => (election.isLeader() ? streamFill.alarms() : []));
   health.mention(() => historyProblems(config.current, historyMs));
   metrics.beforeScrape(() => metrics.leader.set(election.isLeader() ? 1 : 0));
   config.subscribe((current) => {

@@ -61,7 +61,10 @@ export class Reconciler {
 
   async reconcile(uid: string): Promise<AgainInMs> {
     const sighting = this.#options.observer.sighting(uid);
-    if (sighting === undefined) return undefined;
+    if (sighting === undefined) {
+      this.#done.delete(uid);
+      return undefined;
+    }
     if (this.#done.has(uid) || isSettled(sighting.job)) return this.#finished(sighting);
     const identity = jobIdentity(sighting.job);
     if (identity === undefined) {
@@ -89,8 +92,9 @@ export class Reconciler {
 
   /** J5, for a record whose Job is not among those seen. Its reply subject is unknown then; the message is removed by its source. */
   async reconcileMissing(record: JobRecord, reference: JobReference): Promise<void> {
-    const job = await this.#options.judge.get(reference.namespace, reference.name);
-    if (job?.metadata?.uid === reference.uid) return;
+    const { judge } = this.#options;
+    const job = await judge.get(reference.namespace, reference.name);
+    if (job?.metadata?.uid === reference.uid || !(await judge.clearPods(reference))) return;
     await this.#settleMissing(record, reference.uid, undefined);
   }
 
@@ -188,6 +192,7 @@ export class Reconciler {
     const { metrics, log } = this.#options;
     if (state === "succeeded") metrics.messagesProcessed.inc({ queue });
     if (state === "dead") metrics.messagesFailed.inc({ queue });
+    if (state === "retrying" && verdict.kind === "failed") metrics.retries.inc({ queue, class: verdict.class });
     const why = verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason } : {};
     const again = next === undefined ? {} : { notBefore: next.notBefore };
     log.info("job.settled", { id, queue, attempt, state, uid, ...why, ...again });

@@ -38,6 +38,7 @@ export class RemovedQueues {
 
   async sweep(signal: AbortSignal): Promise<void> {
     const { queues, patience, broker } = this.#options;
+    for (const queue of Object.keys(queues())) patience.over(queue);
     const info = await this.#manager.streams.info(STREAM.retry, { subjects_filter: "retry.run.>" });
     for (const subject of Object.keys(info.state.subjects ?? {})) {
       if (signal.aborted) return;
@@ -55,7 +56,8 @@ export class RemovedQueues {
     const source = { stream: STREAM.retry, seq: stored.seq, storedAt: stored.storedAt };
     const record = retry === undefined ? undefined : (await records.get(retry.hash))?.record;
     if (retry !== undefined && record !== undefined) {
-      if (awaits(record, retry)) return;
+      // The message of a running Job stays until that has ended (invariant I3).
+      if (record.state === "running" || awaits(record, retry)) return;
       await settler.repeatEffects(record);
     } else {
       const { rejection } = rejected("UNKNOWN_QUEUE", "", "its queue is not configured any more");

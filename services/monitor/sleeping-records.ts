@@ -1,3 +1,4 @@
+import { errorText } from "../../libs/contract/errors.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
@@ -34,23 +35,30 @@ export class SleepingRecords {
   async sweep(signal: AbortSignal): Promise<void> {
     const { records } = this.#store;
     const removed = new Map<string, boolean>();
-    const isRemoved = (queue: string): boolean => {
-      const known = removed.get(queue);
-      if (known !== undefined) return known;
-      const configured = Object.hasOwn(this.#queues(), queue);
-      if (configured) this.#patience.over(queue);
-      const given = !configured && this.#patience.isExhausted(queue);
-      removed.set(queue, given);
-      return given;
-    };
     for (const hash of await records.inState("retrying", signal)) {
       if (signal.aborted) return;
-      const record = (await records.get(hash))?.record;
-      if (record?.state === "retrying") await this.heal(record, isRemoved(record.queue));
+      // One that cannot be healed keeps none of the others from it.
+      await this.#lookAt(hash, removed).catch((error: unknown) => {
+        this.#log.warn("sweep.record-failed", { hash, problem: errorText(error) });
+      });
     }
   }
 
-  async heal(record: JobRecord, isRemoved: boolean): Promise<void> {
+  async #lookAt(hash: string, removed: Map<string, boolean>): Promise<void> {
+    const record = (await this.#store.records.get(hash))?.record;
+    if (record?.state !== "retrying") return;
+    const isRemoved = removed.get(record.queue) ?? this.#isRemoved(record.queue);
+    removed.set(record.queue, isRemoved);
+    await this.#heal(record, isRemoved);
+  }
+
+  #isRemoved(queue: string): boolean {
+    if (!Object.hasOwn(this.#queues(), queue)) return this.#patience.isExhausted(queue);
+    this.#patience.over(queue);
+    return false;
+  }
+
+  async #heal(record: JobRecord, isRemoved: boolean): Promise<void> {
     const { retries, settler } = this.#store;
     const { next, hash, queue, id, life } = record;
     if (next === undefined) return;

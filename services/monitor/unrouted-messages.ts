@@ -1,7 +1,10 @@
 import { type JetStreamManager, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { rejected } from "../../libs/contract/message.ts";
-import { type MessageSource, nanosOfTimestamp } from "../../libs/contract/source.ts";
+import { MSG_ID_HEADER, messageId, openMessage } from "../../libs/contract/message-identity.ts";
+import { type Instance, jobHash } from "../../libs/contract/names.ts";
+import type { JobRecord } from "../../libs/contract/record.ts";
+import { type MessageSource, nanosOfTimestamp, sameSource } from "../../libs/contract/source.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
 import type { Log } from "../../libs/runtime/log.ts";
@@ -9,70 +12,91 @@ import { headerValues } from "../../libs/streams/jetstream-broker.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { Patience } from "./patience.ts";
 
+export interface UnroutedMessagesOptions {
+  readonly connection: NatsConnection;
+  readonly instance: Instance;
+  readonly store: Pick<JobStore, "deadLetters" | "events" | "messages" | "records" | "settler">;
+  readonly queues: () => Readonly<Record<string, unknown>>;
+  readonly patience: Patience;
+  readonly log: Log;
+}
+
 /**
  * Messages in JOBS that no configured queue takes: stored and acknowledged to the producer, they would reach nobody and nobody would know.
- * Reported at once; after a while, which leaves time to declare the queue, each goes to the DLQ.
+ * Reported at once; after a while, which leaves time to declare the queue, each goes to the DLQ. When the queue was there before, a message may
+ * have its Job already: then its record says what becomes of it.
  */
 export class UnroutedMessages {
   readonly #manager: JetStreamManager;
-  readonly #store: Pick<JobStore, "deadLetters" | "events" | "messages">;
-  readonly #queues: () => Readonly<Record<string, unknown>>;
-  readonly #patience: Patience;
-  readonly #log: Log;
+  readonly #options: Omit<UnroutedMessagesOptions, "connection">;
 
-  private constructor(manager: JetStreamManager, options: Omit<Parameters<typeof UnroutedMessages.open>[0], "connection">) {
+  private constructor(manager: JetStreamManager, options: UnroutedMessagesOptions) {
     this.#manager = manager;
-    this.#store = options.store;
-    this.#queues = options.queues;
-    this.#patience = options.patience;
-    this.#log = options.log;
+    this.#options = options;
   }
 
-  static async open(options: {
-    readonly connection: NatsConnection;
-    readonly store: Pick<JobStore, "deadLetters" | "events" | "messages">;
-    readonly queues: () => Readonly<Record<string, unknown>>;
-    readonly patience: Patience;
-    readonly log: Log;
-  }): Promise<UnroutedMessages> {
+  static async open(options: UnroutedMessagesOptions): Promise<UnroutedMessages> {
     return new UnroutedMessages(await jetstreamManager(options.connection), options);
   }
 
   async sweep(signal: AbortSignal): Promise<void> {
+    const { queues, patience, log } = this.#options;
     const info = await this.#manager.streams.info(STREAM.jobs, { subjects_filter: ">" });
     for (const [subject, count] of Object.entries(info.state.subjects ?? {})) {
       if (signal.aborted) return;
-      if (isRouted(subject, this.#queues())) {
-        this.#patience.over(subject);
+      if (isRouted(subject, queues())) {
+        patience.over(subject);
         continue;
       }
-      this.#log.warn("message.unrouted", {
+      log.warn("message.unrouted", {
         subject,
         count,
         hint: "no queue of this name is configured, or the subject has no type",
       });
-      if (this.#patience.isExhausted(subject)) await this.#deadLetter(subject, signal);
+      if (!patience.isExhausted(subject)) continue;
+      await this.#clear(subject, signal);
+      // What comes after this is given its own time.
+      patience.over(subject);
     }
   }
 
-  async #deadLetter(subject: string, signal: AbortSignal): Promise<void> {
+  async #clear(subject: string, signal: AbortSignal): Promise<void> {
     let seq = 1;
     while (!signal.aborted) {
       const stored = await this.#manager.direct.getMessage(STREAM.jobs, { next_by_subj: subject, seq });
       if (stored === null) return;
-      await this.#reject(stored);
+      await this.#clearOne(stored);
       seq = stored.seq + 1;
     }
   }
 
-  async #reject(stored: StoredMsg): Promise<void> {
+  async #clearOne(stored: StoredMsg): Promise<void> {
+    const { deadLetters, events, messages, settler } = this.#options.store;
     const source: MessageSource = { stream: STREAM.jobs, seq: stored.seq, storedAt: nanosOfTimestamp(stored.timestamp) };
     const { queue, type } = parseJobSubject(stored.subject) ?? { queue: "", type: "" };
+    const record = await this.#recordOf(stored, queue, source);
+    if (record !== undefined) {
+      // Nothing is done while its Job runs (invariant I3).
+      await settler.finish(record, undefined);
+      return;
+    }
     const { rejection } = rejected("UNKNOWN_QUEUE", "", "publish to jobs.<queue>.<type> with a queue that is configured");
     const original = { subject: stored.subject, headers: headerValues(stored.header) };
-    await this.#store.deadLetters.rejected({ queue, type, id: undefined, source, rejection, original, body: stored.data });
-    await this.#store.events.rejected(queue, undefined, source, rejection, new Date().toISOString());
-    await this.#store.messages.remove(source, undefined);
+    await deadLetters.rejected({ queue, type, id: undefined, source, rejection, original, body: stored.data });
+    await events.rejected(queue, undefined, source, rejection, new Date().toISOString());
+    await messages.remove(source, undefined);
+  }
+
+  /** The record that speaks of this very message: its Job was made before the queue was removed. */
+  async #recordOf({ data, header }: StoredMsg, queue: string, source: MessageSource): Promise<JobRecord | undefined> {
+    const { store, instance } = this.#options;
+    const headers = headerValues(header);
+    const opened = openMessage(data, Object.entries(headers));
+    if (opened.kind === "rejected") return undefined;
+    const id = messageId(opened.value, headers[MSG_ID_HEADER]?.[0] ?? "", source);
+    if (id.kind === "rejected") return undefined;
+    const record = (await store.records.get(jobHash(instance, queue, id.value)))?.record;
+    return record?.source !== undefined && sameSource(record.source, source) ? record : undefined;
   }
 }
 
