@@ -64,6 +64,7 @@ describe("design §4.2: the Job of one attempt", () => {
           "millrace.dev/type": "hello",
           "millrace.dev/message-hash": "m".repeat(64),
           "millrace.dev/ack": identity.ack,
+          "millrace.dev/life": "1",
           "millrace.dev/traceparent": identity.traceparent,
         },
       },
