@@ -51,8 +51,11 @@ const end = (how: "success" | "exit"): Command => ({ do: "end", pick: 0, how });
 const refuse = (how: "no" | "broken" | "invalid"): Command => ({ do: "refuse", how });
 const see = (monitor: number): Command => ({ do: "see", monitor, count: 10 });
 const wait = (ms: number): Command => ({ do: "wait", ms });
+const reconcile: Command = { do: "reconcile", monitor: 0, pick: 0 };
+const rerun = (monitor: number): Command => ({ do: "rerun", monitor, id: 0 });
+const crash: Command = { do: "crash", actor: "monitor-0" };
 /** A monitor sees everything and looks at the one Job that there is. */
-const look: readonly Command[] = [see(0), { do: "reconcile", monitor: 0, pick: 0 }, finish];
+const look: readonly Command[] = [see(0), reconcile, finish];
 const failed: readonly Command[] = [publish, pull, finish, end("exit"), ...look];
 
 /** Each was a counter-example once. */
@@ -60,7 +63,7 @@ describe("named cases", () => {
   it.each<{ name: string; commands: readonly Command[] }>([
     {
       name: "P1: a cancel cut off before its event leaves the sleeping message, which then repeats it",
-      commands: [...failed, cancel, step(4), { do: "crash", actor: "monitor-0" }],
+      commands: [...failed, cancel, step(4), crash],
     },
     {
       name: "D7: a Job that was accepted is not dead-lettered because the API server refuses it when it is delivered again",
@@ -70,8 +73,7 @@ describe("named cases", () => {
       name: "P3: a rerun that comes while the former life is being settled does not take its record away from its event",
       commands: [
         ...[publish, pull, finish, ...look, end("success")],
-        ...[see(0), { do: "reconcile", monitor: 0, pick: 0 }, { do: "rerun", monitor: 1, id: 0 }, step(1, 1), step(6)],
-        ...[{ do: "crash", actor: "monitor-0" } as const, finish],
+        ...[see(0), reconcile, rerun(1), step(1, 1), step(6), crash, finish],
       ],
     },
     {
@@ -86,7 +88,7 @@ describe("named cases", () => {
   it("P3: the rerun of a job that was cancelled while its first Job was being made gets a Job of its own", async () => {
     const world = new World();
     const made: readonly Command[] = [publish, pull, cancel, finish, wait(125_000), pull, finish];
-    const again: readonly Command[] = [{ do: "rerun", monitor: 0, id: 0 }, finish, { ...pull, stream: "RETRY" }, finish];
+    const again: readonly Command[] = [rerun(0), finish, { ...pull, stream: "RETRY" }, finish];
     for (const command of [...made, ...again]) expect(await world.play(command)).toEqual([]);
     expect(world.evidence().jobs.map(({ attempt, life }) => ({ attempt, life }))).toEqual([
       { attempt: 1, life: 1 },

@@ -121,9 +121,9 @@ const usual: fc.WeightedArbitrary<Command>[] = [
 ];
 
 const restores: fc.WeightedArbitrary<Command>[] = [
-  { weight: 2, arbitrary: command("backup", {}) },
+  { weight: 4, arbitrary: command("backup", {}) },
   {
-    weight: 2,
+    weight: 5,
     arbitrary: command("restore", { stream: fc.constantFrom<string[]>(STREAM.jobs, STREAM.retry, STREAM.events, RECORDS) }),
   },
 ];
