@@ -9,7 +9,7 @@ import { Installation } from "./harness/installation.ts";
 import { Killer } from "./harness/killer.ts";
 
 const SOAK = process.env["SOAK"] === "1";
-const COUNT = SOAK ? 300 : 60;
+const COUNT = SOAK ? 300 : 40;
 const SEED = 20261122;
 
 let millrace: Installation;
