@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Command, histories, historiesWithRestores } from "./testing/model/commands.ts";
+import { RECORDS } from "./testing/model/memory-broker.ts";
 import { World } from "./testing/model/world.ts";
 import type { Violation } from "./testing/oracle.ts";
 
@@ -47,7 +48,8 @@ const pull: Command = { do: "pull", dispatcher: 0, stream: "JOBS", max: 3 };
 const finish: Command = { do: "finish" };
 const cancel: Command = { do: "cancel", monitor: 0, id: 0 };
 const step = (times: number, pick = 0): Command => ({ do: "step", pick, times, fate: "ok" });
-const end = (how: "success" | "exit"): Command => ({ do: "end", pick: 0, how });
+const end = (how: "success" | "exit", pick = 0): Command => ({ do: "end", pick, how });
+const backup: Command = { do: "backup" };
 const refuse = (how: "no" | "broken" | "invalid"): Command => ({ do: "refuse", how });
 const see = (monitor: number): Command => ({ do: "see", monitor, count: 10 });
 const wait = (ms: number): Command => ({ do: "wait", ms });
@@ -60,6 +62,39 @@ const failed: readonly Command[] = [publish, pull, finish, end("exit"), ...look]
 
 /** Each was a counter-example once. */
 describe("named cases", () => {
+  const nextAttempt: readonly Command[] = [
+    wait(61_000),
+    { ...pull, stream: "RETRY" },
+    finish,
+    end("success", 1),
+    see(0),
+    reconcile,
+    finish,
+  ];
+  const restored: readonly Command[] = [
+    reconcile,
+    finish,
+    wait(7_200_000),
+    { do: "collect" },
+    { do: "restore", stream: RECORDS },
+  ];
+
+  it.each<{ state: string; commands: readonly Command[] }>([
+    { state: "runs", commands: [publish, pull, finish, ...look, backup, end("exit"), ...look, ...nextAttempt, ...restored] },
+    { state: "awaits its second attempt", commands: [...failed, backup, ...nextAttempt, ...restored] },
+  ])(
+    "J5: a record that is restored to when it $state takes the end that its events tell, and nothing runs again",
+    async ({ commands }) => {
+      const world = new World();
+      for (const command of commands) await world.play(command);
+      await world.heal();
+      const { jobs, events, records } = world.evidence();
+      expect(jobs.map(({ attempt }) => attempt)).toEqual([1, 2]);
+      expect(events.filter(({ subject }) => subject.endsWith(".succeeded"))).toHaveLength(1);
+      expect(records).toMatchObject([{ state: "succeeded", attempt: 2 }]);
+    },
+  );
+
   it.each<{ name: string; commands: readonly Command[] }>([
     {
       name: "P1: a cancel cut off before its event leaves the sleeping message, which then repeats it",

@@ -91,6 +91,8 @@ export interface OutcomeSeen {
   readonly kind: "outcomeSeen";
   readonly attempt: number;
   readonly state: "succeeded" | "dead" | "cancelled";
+  /** Of that attempt, as its events name it: what is repeated is then seen to be there already (rule S3). */
+  readonly job: JobReference | undefined;
   readonly at: string;
 }
 

@@ -302,12 +302,13 @@ function followed(record: JobRecord | undefined, event: Followed): Transition {
   });
 }
 
-function outcomeSeen(record: JobRecord | undefined, { attempt, state, at }: OutcomeSeen): Transition {
+function outcomeSeen(record: JobRecord | undefined, { attempt, state, job: seen, at }: OutcomeSeen): Transition {
   if (record === undefined) return refused("there is no record");
   if (isTerminal(record.state)) return already(record);
   if (attempt < record.attempt) return refused(`attempt ${attempt} is older than the record's`);
   const { next: _next, job, ...rest } = record;
-  const own = attempt === record.attempt && job !== undefined ? { job } : {};
+  const made = attempt === record.attempt ? (job ?? seen) : seen;
+  const own = made === undefined ? {} : { job: made };
   return moved({ ...rest, ...own, state, attempt, reason: "its end was read from its events", updatedAt: at });
 }
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { attemptData, attemptSource, duplicateData, type EventKind, jobEvent, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
-import { currentAttempt, type JobRecord } from "../contract/record.ts";
+import { currentAttempt, type JobRecord, type JobReference, jobReference } from "../contract/record.ts";
 import { type MessageSource, sourceKey } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { eventSubject, rejectedEventSubject } from "../contract/subjects.ts";
@@ -14,6 +14,8 @@ const carriesMessage = z.object({
     message: z.object({ subject: z.string(), headers: z.record(z.string(), z.array(z.string())), bodyBase64: z.string() }),
   }),
 });
+
+const namesJob = z.object({ data: z.object({ job: jobReference }) });
 
 /** EVENTS: what happened to each attempt, once each, as CloudEvents. The notifier's outbox and the memory of what was published. */
 export class JobEvents {
@@ -104,6 +106,14 @@ export class JobEvents {
   async has(record: Pick<JobRecord, "queue" | "hash" | "attempt">, kind: EventKind): Promise<boolean> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
     return (await this.#broker.last(STREAM.events, subject)) !== undefined;
+  }
+
+  /** The Job that an event of the attempt names. */
+  async jobOf(record: Pick<JobRecord, "queue" | "hash" | "attempt">, kind: EventKind): Promise<JobReference | undefined> {
+    const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
+    const stored = await this.#broker.last(STREAM.events, subject);
+    const parsed = namesJob.safeParse(stored === undefined ? undefined : JSON.parse(new TextDecoder().decode(stored.data)));
+    return parsed.success ? parsed.data.data.job : undefined;
   }
 
   /** The message of this life as an event kept it: its own first attempt's, or, before that is created, that of the life before. */

@@ -74,12 +74,13 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, log });
   const logs = new LogKeeper({ jobs, tails: store.logs, log });
   const startFailures = new StartFailures();
+  const missing = new MissingOutcome({ store, nowMs });
   const reconciler = new Reconciler({
     store,
     observer,
     jobs,
     judge: new AttemptJudge({ jobs, namespaces, logs, nowMs }),
-    missing: new MissingOutcome({ store, nowMs }),
+    missing,
     startFailures,
     config: () => config.current,
     nowMs,
@@ -111,7 +112,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
     const others = [
       await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
-      new SleepingRecords({ store, queues, patience, nowMs, log }),
+      new SleepingRecords({ store, missing, queues, patience, nowMs, log }),
       await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
       new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs, log }),
       streamFill,

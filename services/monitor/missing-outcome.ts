@@ -6,7 +6,7 @@ import type { JobStore } from "../../libs/streams/job-store.ts";
 export type KnownOutcome = RecordEvent | undefined;
 
 /**
- * J5: what the streams know of a job whose record still says running though its Job is gone. A record that was restored from older data knows
+ * J5: what the streams know of a job whose record says that it runs though its Job is gone, or that it awaits an attempt that nobody holds. A record that was restored from older data knows
  * nothing of what happened since; EVENTS, RETRY and the DLQ do.
  */
 export class MissingOutcome {
@@ -25,9 +25,13 @@ export class MissingOutcome {
     for (let attempt = record.attempt; ; attempt += 1) {
       const there = { ...record, attempt };
       for (const state of ["succeeded", "dead", "cancelled"] as const) {
-        if (await events.has(there, state)) return { kind: "outcomeSeen", attempt, state, at };
+        if (await events.has(there, state)) {
+          return { kind: "outcomeSeen", attempt, state, job: await events.jobOf(there, state), at };
+        }
       }
-      if (await deadLetters.has(there)) return { kind: "outcomeSeen", attempt, state: "dead", at };
+      if (await deadLetters.has(there)) {
+        return { kind: "outcomeSeen", attempt, state: "dead", job: await events.jobOf(there, "created"), at };
+      }
       const { id, hash, queue, type, messageHash, source, life } = record;
       if (source !== undefined && (await retries.holds(record, attempt + 1))) {
         const next = { id, hash, queue, type, messageHash, source, life, attempt: attempt + 1, memory: undefined };

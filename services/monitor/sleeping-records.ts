@@ -2,6 +2,7 @@ import { errorText } from "../../libs/contract/errors.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
+import type { MissingOutcome } from "./missing-outcome.ts";
 import type { Patience } from "./patience.ts";
 
 /** A schedule that fires a little late is not lost. */
@@ -13,6 +14,7 @@ const OVERDUE_MS = 10_000;
  */
 export class SleepingRecords {
   readonly #store: Pick<JobStore, "records" | "retries" | "settler">;
+  readonly #missing: Pick<MissingOutcome, "of">;
   readonly #queues: () => Readonly<Record<string, unknown>>;
   readonly #patience: Patience;
   readonly #nowMs: () => number;
@@ -20,12 +22,14 @@ export class SleepingRecords {
 
   constructor(options: {
     readonly store: Pick<JobStore, "records" | "retries" | "settler">;
+    readonly missing: Pick<MissingOutcome, "of">;
     readonly queues: () => Readonly<Record<string, unknown>>;
     readonly patience: Patience;
     readonly nowMs: () => number;
     readonly log: Log;
   }) {
     this.#store = options.store;
+    this.#missing = options.missing;
     this.#queues = options.queues;
     this.#patience = options.patience;
     this.#nowMs = options.nowMs;
@@ -64,6 +68,13 @@ export class SleepingRecords {
     if (next === undefined) return;
     if (isRemoved) return this.#giveUp(record, "UNKNOWN_QUEUE: its queue is not configured any more");
     if (Date.parse(next.notBefore) + OVERDUE_MS > this.#nowMs() || (await retries.holds(record, next.attempt))) return;
+    // A record that was restored from older data awaits what has happened long ago.
+    const known = await this.#missing.of({ ...record, attempt: next.attempt });
+    if (known !== undefined) {
+      this.#log.warn("job.outcome-found", { id, queue, hash, attempt: next.attempt, outcome: known.kind });
+      await settler.settle(hash, known, undefined);
+      return;
+    }
     if ((await settler.findMessage(record)) === undefined) return this.#giveUp(record, "bytes-lost: its message is kept nowhere");
     this.#log.warn("retry.missing", { id, queue, hash, attempt: next.attempt, life });
     await settler.finish(record, undefined);

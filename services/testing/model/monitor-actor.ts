@@ -34,6 +34,7 @@ export class MonitorActor {
     const { broker, cluster, watched, config, nowMs } = options;
     const log = silentLog;
     this.#store = jobStore({ broker, instance: INSTANCE, logs: NO_LOGS, nowMs });
+    const missing = new MissingOutcome({ store: this.#store, nowMs });
     this.observer = new MemoryObserver({ cluster: watched, onJob: (uid) => void this.#dirty.add(uid) });
     this.#reconciler = new Reconciler({
       store: this.#store,
@@ -44,7 +45,7 @@ export class MonitorActor {
         logs: new LogKeeper({ jobs: cluster, tails: { put: () => Promise.resolve() }, log }),
         nowMs,
       }),
-      missing: new MissingOutcome({ store: this.#store, nowMs }),
+      missing,
       startFailures: new StartFailures(),
       jobs: cluster,
       config: () => config,
@@ -55,6 +56,7 @@ export class MonitorActor {
     });
     this.#sleeping = new SleepingRecords({
       store: this.#store,
+      missing,
       queues: () => config.queues,
       patience: new Patience({ afterMs: 600_000, nowMs }),
       nowMs,
