@@ -13,7 +13,7 @@ beforeEach(() => bench.reset());
 
 const count = (stream: string) => bench.streams.count(stream, ">");
 const events = (id: string) => bench.streams.counts("EVENTS", `events.${QUEUE}.${hashOf(id)}.>`);
-describe("D4: a message becomes one Job, which holds it", () => {
+describe("D4, A1: a message becomes one Job, which holds it", () => {
   it("with identity in labels and annotations, and is not acknowledged", async () => {
     const delivered = await bench.publishAndDispatch(hello("a"), { traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` });
     const job = bench.cluster.jobOf(hashOf("a"));
@@ -28,12 +28,35 @@ describe("D4: a message becomes one Job, which holds it", () => {
     expect(await bench.said(delivered.source)).toEqual([]);
   });
 
-  it("without an id in the body the header's is taken, else the source", async () => {
+  it("A12: plain JSON, as documented; without an id in the body the header's is taken, else the source", async () => {
     const body = JSON.stringify({ template: "hello" });
     await bench.publishAndDispatch(body, { "Nats-Msg-Id": "from-header" });
     expect(bench.cluster.jobOf(hashOf("from-header"))).toBeDefined();
     const { source } = await bench.publishAndDispatch(body);
     expect(bench.cluster.jobOf(hashOf(`JOBS-${source.seq}-${source.storedAt}`))).toBeDefined();
+  });
+
+  it("A23: an id of any text is never a name or a label", async () => {
+    const id = `../../Größe "1"\n${"x".repeat(200)}`;
+    await bench.publishAndDispatch(JSON.stringify({ id, template: "hello" }));
+    const { metadata } = bench.cluster.jobOf(hashOf(id));
+    expect(metadata?.annotations?.[ANNOTATION.id]).toBe(id);
+    expect(metadata?.name).toBe(`hello-${hashOf(id)}-a1`);
+    for (const value of Object.values(metadata?.labels ?? {})) expect(value).toMatch(/^[A-Za-z0-9._-]{1,63}$/);
+  });
+
+  it.each([
+    ["of the event, when no header has one", {}, "a"],
+    ["of the header, which is the nearer hop's", { traceparent: `00-${"c".repeat(32)}-${"d".repeat(16)}-01` }, "c"],
+    ["of the event, when the header's is none", { traceparent: "garbage" }, "a"],
+  ])("CloudEvents: the trace %s goes on, on the Job and into its pod", async (_which, head, digit) => {
+    const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+    const event = { specversion: "1.0", id: "1", source: "/o", type: "t", traceparent, data: { template: "hello" } };
+    await bench.publishAndDispatch(JSON.stringify(event), head);
+    const { metadata, spec } = bench.cluster.jobOf(hashOf("/o 1"));
+    const found = metadata?.annotations?.[ANNOTATION.traceparent];
+    expect(found).toContain(`00-${digit.repeat(32)}-`);
+    expect(spec?.template.spec?.containers[0]?.env).toContainEqual({ name: "TRACEPARENT", value: found });
   });
 
   it("N4: Millrace-* headers in JOBS mean nothing", async () => {
@@ -53,7 +76,7 @@ describe("D4: a message becomes one Job, which holds it", () => {
   });
 });
 
-describe("D11: a body that can never run goes to the DLQ once, with its bytes and the path", () => {
+describe("D11, A7, A10: a body that can never run goes to the DLQ once, with its bytes and the path", () => {
   const raw = (fields: object) => ({ id: "r", job: { prefixName: "p", namespace: "jobs", image: "busybox", ...fields } });
   const text = (value: unknown): string => JSON.stringify(value);
   it.each([
@@ -80,8 +103,8 @@ describe("D11: a body that can never run goes to the DLQ once, with its bytes an
       "PARAMS_INVALID",
       `params.${"é".repeat(64)}`,
     ],
-    ["a forbidden namespace", text(raw({ namespace: "kube-system" })), "POLICY_DENIED", "job.namespace"],
-    ["a forbidden account", text(raw({ serviceAccount: "admin" })), "POLICY_DENIED", "job.serviceAccount"],
+    ["A22: a forbidden namespace", text(raw({ namespace: "kube-system" })), "POLICY_DENIED", "job.namespace"],
+    ["A22: a forbidden account", text(raw({ serviceAccount: "admin" })), "POLICY_DENIED", "job.serviceAccount"],
   ])("%s", async (_what, body, code, path) => {
     const delivered = await bench.publishAndDispatch(body);
     // The answer of the acknowledgement may be lost: then all of it is done again.
@@ -138,7 +161,7 @@ describe("D11: a body that can never run goes to the DLQ once, with its bytes an
 });
 
 describe("D5, D7: the same id again", () => {
-  it("20 copies at once, in two dispatchers: one Job, 19 duplicate events, all but the owner gone", async () => {
+  it("A2, A3: 20 copies at once, in two dispatchers: one Job, 19 duplicate events, all but the owner gone", async () => {
     for (let copy = 0; copy < 20; copy += 1) await bench.streams.publish(QUEUE, hello("same"));
     const delivered = await bench.streams.deliver(QUEUE, 20);
     const halves = [delivered.slice(0, 10), delivered.slice(10)];
@@ -207,7 +230,7 @@ describe("D3: the same id with another body", () => {
   });
 });
 
-describe("D6: a terminal record", () => {
+describe("D6, A4: a terminal record", () => {
   it.each([
     ["succeeded", 0],
     ["dead", 1],

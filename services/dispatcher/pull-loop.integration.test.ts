@@ -87,7 +87,7 @@ const publish = (queue: string, count: number) =>
 const jobs = (count: number) => vi.waitFor(() => expect(cluster.objects.size).toBe(count), { timeout: 20_000 });
 
 describe("the pull loops", () => {
-  it("a lone message waits for nobody, and a burst of hundreds becomes as many Jobs", async () => {
+  it("A6, A8: a lone message waits for nobody, and a burst of hundreds becomes as many Jobs", async () => {
     await started({ default: { slots: 1000 } });
     await publish("default", 1);
     await jobs(1);
@@ -137,7 +137,7 @@ describe("the pull loops", () => {
     await jobs(1);
   });
 
-  it("I6: the broker is killed and comes back: the loops go on", async () => {
+  it("A9, I6: the broker is killed and comes back: the loops go on", async () => {
     await started({ default: {} });
     await publish("default", 1);
     await jobs(1);
@@ -145,6 +145,32 @@ describe("the pull loops", () => {
     await server.restart();
     await publish("default", 3);
     await jobs(3);
+  });
+
+  it("A14: draining hands back at once what is held, what waits and what was only pulled", async () => {
+    await started({ default: { slots: 1_000 } });
+    cluster.refusal = { status: 503, reason: "ServiceUnavailable", message: "" };
+    await publish("default", 300);
+    await vi.waitFor(() => expect(dispatcher.blocked()[0]?.held).toBeGreaterThan(0), { timeout: 20_000 });
+    await dispatcher.stop();
+    await loops.stop();
+    const { num_ack_pending } = await bench.manager.consumers.info("JOBS", consumerName("default"));
+    const taken = await bench.deliver("default", 300);
+    expect(taken).toHaveLength(300);
+    expect(num_ack_pending).toBeLessThanOrEqual(300);
+    expect(cluster.objects.size).toBe(0);
+  });
+
+  it("RETRY is pulled, too", async () => {
+    await started({ default: {} });
+    const { record, ack, message } = await bench.running("default", "again");
+    await message.ackAck();
+    const next = { attempt: 2, notBefore: new Date().toISOString() };
+    await bench.store.records.swap({ ...record, state: "retrying", next }, 1);
+    const kept = { subject: "jobs.default.hello", headers: {}, bodyBase64: Buffer.from(message.data).toString("base64") };
+    await bench.store.retries.publish({ ...record, state: "retrying", next }, kept);
+    await jobs(1);
+    expect(ack).toContain("JOBS");
   });
 
   it("stop hands back what was not begun, and a loop that never pulled stops, too", async () => {

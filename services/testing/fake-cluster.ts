@@ -41,6 +41,8 @@ export class FakeCluster implements AsyncDisposable {
   podsLinger = false;
   /** What every POST is answered with, whatever its namespace. */
   refusal: Refusal | undefined;
+  /** What POSTs of one job are answered with, by hash, as an admission policy does that has something against it. */
+  readonly refusedJobs = new Map<string, Refusal>();
   readonly #refusals = new Map<string, Refusal[]>();
   readonly #removed = new Set<string>();
   readonly #configWatches = new Set<ServerResponse>();
@@ -186,8 +188,9 @@ export class FakeCluster implements AsyncDisposable {
 
   #create({ body, response }: Asked, namespace: string): undefined {
     const script = this.#refusals.get(namespace) ?? [];
-    const refusal = this.refusal ?? (script.length > 1 ? script.shift() : script[0]);
     const job = body as V1Job;
+    const ofJob = this.refusedJobs.get(job.metadata?.labels?.[LABEL.job] ?? "");
+    const refusal = this.refusal ?? ofJob ?? (script.length > 1 ? script.shift() : script[0]);
     if (refusal?.made === true) this.place(namespace, job);
     if (refusal?.status === 0) return void response.destroy();
     if (refusal !== undefined) {
