@@ -165,9 +165,13 @@ function* livesOf({ hash, events, deadLetters, record }: Job): Generator<Violati
 function* lostMessages({ published, messages, deadLetters }: Evidence, jobs: ReadonlyMap<string, Job>): Generator<Violation> {
   const held = new Set(messages.map(({ key }) => key));
   const rejected = new Set(deadLetters.filter(({ hash }) => hash === undefined).map(({ source }) => source));
+  const refused = new Set(published.filter(({ key }) => key !== undefined && rejected.has(key)).map(({ hash }) => hash));
   for (const { hash, key } of published) {
     if (key !== undefined && (held.has(key) || rejected.has(key))) continue;
     const job = hash === undefined ? undefined : jobs.get(hash);
+    // The message that it was a duplicate of was refused later, when its Job was gone before anybody had recorded it.
+    const wasDuplicate = job?.events.some(({ kind, source }) => kind === "duplicate" && source === key) === true;
+    if (wasDuplicate && job?.record === undefined && refused.has(hash)) continue;
     const problem = job === undefined ? "nothing is known of it" : unheld(job);
     if (problem !== undefined) yield { rule: "I3", hash: hash ?? "", detail: `message ${key ?? ""} is gone: ${problem}` };
   }
