@@ -158,8 +158,8 @@ export class AttemptJudge {
     const whole = fresh ?? (await this.get(job.namespace, job.name));
     // Which values are secret stands in the Job: without it nothing is kept.
     if (whole?.metadata?.uid !== job.uid) return;
-    await this.#options.logs.keep({ hash, attempt, job: whole, pods, container, queue });
-    this.#kept.add(job.uid);
+    // A container may begin after its pod's end was asked for, and say something yet.
+    if (await this.#options.logs.keep({ hash, attempt, job: whole, pods, container, queue })) this.#kept.add(job.uid);
   }
 }
 

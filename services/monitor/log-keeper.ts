@@ -30,7 +30,7 @@ export class LogKeeper {
     this.#log = options.log;
   }
 
-  /** `container`: the one whose end decided; else the main one. */
+  /** `container`: the one whose end decided; else the main one. False: there was nothing to keep, yet. */
   async keep(options: {
     readonly hash: string;
     readonly attempt: number;
@@ -39,20 +39,22 @@ export class LogKeeper {
     readonly pods: readonly PodView[];
     readonly container: string | undefined;
     readonly queue: Pick<QueueConfig, "logTail"> | undefined;
-  }): Promise<void> {
+  }): Promise<boolean> {
     const { hash, attempt, pods, job } = options;
     const bytes = parseQuantity(options.queue?.logTail ?? DEFAULT_TAIL) ?? 0;
     const pod = [...pods].sort((a, b) => b.createdAt.localeCompare(a.createdAt)).find(hasStarted);
     const container = options.container ?? (pod === undefined ? undefined : mainContainer(pod)?.name);
-    if (bytes === 0 || pod === undefined || container === undefined) return;
+    if (bytes === 0 || pod === undefined || container === undefined) return false;
     try {
       const text = await this.#jobs.podLog(pod.namespace, pod.name, container, bytes);
-      if (text === undefined || text === "") return;
+      if (text === undefined || text === "") return false;
       const spec = job.spec?.template.spec;
       const secrets = secretsOf([...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]);
       await this.#tails.put(hash, attempt, redactedTail(text, secrets, bytes));
+      return true;
     } catch (error) {
       this.#log.warn("log.not-kept", { hash, attempt, pod: pod.name, problem: errorText(error) });
+      return false;
     }
   }
 }

@@ -1,0 +1,95 @@
+import type { V1Job } from "@kubernetes/client-node";
+import { describe, expect, it } from "vitest";
+import type { PodView } from "../../libs/contract/observation.ts";
+import { JOB, jobViewOf, podViewOf } from "../../libs/contract/testing/records.ts";
+import { silentLog } from "../../libs/runtime/log.ts";
+import { AttemptJudge } from "./attempt-judge.ts";
+import { LogKeeper } from "./log-keeper.ts";
+
+const DELETED = { phase: "Running", deletedAt: "2026-01-01T00:00:05Z" } as const;
+const CREATING = { ...DELETED, containers: [{ name: "main", waiting: { reason: "ContainerCreating", message: "" } }] };
+const RUNNING = { ...DELETED, containers: [{ name: "main", startedAt: "2026-01-01T00:00:09Z" }] };
+
+const IDENTITY = {
+  id: "a",
+  hash: "h".repeat(20),
+  queue: "default",
+  type: "hello",
+  attempt: 1,
+  life: 1,
+  messageHash: "m1",
+  source: { stream: "JOBS", seq: 5, storedAt: "1758000000000000005" },
+  ack: "ack",
+  keepSeconds: undefined,
+  attempts: undefined,
+};
+
+/** A Job whose container says so, and what is kept of that. */
+function bench(said: string, env: readonly { name: string; value: string }[] = []) {
+  const job: V1Job = {
+    metadata: { ...JOB },
+    spec: { template: { spec: { containers: [{ name: "main", env: [...env] }] } } },
+  };
+  const world = { job: job as V1Job | undefined, said: said as string | undefined };
+  const kept = new Map<string, string>();
+  let reads = 0;
+  const jobs = {
+    get: async () => world.job,
+    pods: async () => [],
+    suspend: async () => true,
+    deletePods: async () => 0,
+    podLog: async () => {
+      reads += 1;
+      return world.said;
+    },
+  };
+  const tails = { put: async (hash: string, attempt: number, text: string) => void kept.set(`${hash}.${attempt}`, text) };
+  const judge = new AttemptJudge({
+    jobs,
+    namespaces: { isGone: async () => false },
+    logs: new LogKeeper({ jobs, tails, log: silentLog }),
+    nowMs: () => Date.parse("2026-01-01T00:00:10Z"),
+  });
+  const see = (pod: Partial<PodView>) =>
+    judge.judge({ job: jobViewOf(), pods: [podViewOf(pod)], gone: false }, IDENTITY, undefined);
+  return { world, see, kept: () => [...kept.values()], reads: () => reads };
+}
+
+describe("J2: the log of an attempt whose pod is being deleted", () => {
+  it("is kept once", async () => {
+    const { see, kept, reads } = bench("at work\n");
+    await see(RUNNING);
+    await see(RUNNING);
+    expect(kept()).toEqual(["at work\n"]);
+    expect(reads()).toBe(1);
+  });
+
+  it("is kept when the container began only after that", async () => {
+    const { see, kept } = bench("at work\n");
+    await see(CREATING);
+    expect(kept()).toEqual([]);
+    await see(RUNNING);
+    expect(kept()).toEqual(["at work\n"]);
+  });
+
+  it.each([undefined, ""])("is kept when it was first read as %j", async (nothing) => {
+    const { world, see, kept } = bench("at work\n");
+    world.said = nothing;
+    await see(RUNNING);
+    world.said = "at work\n";
+    await see(RUNNING);
+    expect(kept()).toEqual(["at work\n"]);
+  });
+
+  it("is kept without the secrets of its env, and not at all when nobody can tell them any more", async () => {
+    const env = [{ name: "API_TOKEN", value: "s3cr3t" }];
+    const { see, kept } = bench("token s3cr3t\n", env);
+    await see(RUNNING);
+    expect(kept()).toEqual(["token [redacted API_TOKEN]\n"]);
+
+    const without = bench("token s3cr3t\n", env);
+    without.world.job = undefined;
+    await without.see(RUNNING);
+    expect(without.kept()).toEqual([]);
+  });
+});
