@@ -29,7 +29,8 @@ export class EventTail implements AsyncDisposable {
 
   static async open(connection: NatsConnection): Promise<EventTail> {
     const consumer = await jetstream(connection).consumers.get(STREAM.events);
-    return new EventTail(await consumer.consume());
+    // Soon after NATS was away the reading goes on; the client's default is to find that out after half a minute.
+    return new EventTail(await consumer.consume({ idle_heartbeat: 2_000 }));
   }
 
   /** Resolves with the events that match once there are `count` of them. */
