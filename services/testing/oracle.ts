@@ -171,7 +171,7 @@ function* lostMessages({ published, messages, deadLetters }: Evidence, jobs: Rea
     const job = hash === undefined ? undefined : jobs.get(hash);
     // The message that it was a duplicate of was refused later, when its Job was gone before anybody had recorded it.
     const wasDuplicate = job?.events.some(({ kind, source }) => kind === "duplicate" && source === key) === true;
-    if (wasDuplicate && job?.record === undefined && refused.has(hash)) continue;
+    if (wasDuplicate && refused.has(hash)) continue;
     const problem = job === undefined ? "nothing is known of it" : unheld(job);
     if (problem !== undefined) yield { rule: "I3", hash: hash ?? "", detail: `message ${key ?? ""} is gone: ${problem}` };
   }
