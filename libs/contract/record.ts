@@ -89,3 +89,8 @@ export function isTerminal(state: JobState): boolean {
 export function currentAttempt(record: JobRecord): AttemptRecord | undefined {
   return record.attempts.find((attempt) => attempt.n === record.attempt);
 }
+
+/** As a field, absent when there is nothing in it. */
+export function memoryOf(memory: MemoryLimits | undefined): { readonly memory?: MemoryLimits } {
+  return memory === undefined || Object.keys(memory).length === 0 ? {} : { memory };
+}

@@ -1,9 +1,9 @@
+import { attemptEnded } from "./attempt-ended.ts";
 import { assertNever } from "./errors.ts";
-import type { AttemptRecord, JobRecord, MemoryLimits } from "./record.ts";
-import { ATTEMPTS_KEPT, isTerminal } from "./record.ts";
+import type { AttemptRecord, JobRecord } from "./record.ts";
+import { ATTEMPTS_KEPT, isTerminal, memoryOf } from "./record.ts";
 import type {
   Adopted,
-  AttemptEnded,
   AttemptOf,
   Cancelled,
   Delayed,
@@ -14,16 +14,11 @@ import type {
   Refused,
   StartedAgain,
 } from "./record-event.ts";
-import { cut, fitted } from "./record-size.ts";
-import { retryDecision } from "./retry.ts";
+import { cut } from "./record-size.ts";
 import { type MessageSource, sameSource, sourceKey } from "./source.ts";
-import type { Failed } from "./verdict.ts";
+import { already, moved, refused, type Transition } from "./transition-result.ts";
 
-export type Transition =
-  | { readonly kind: "moved"; readonly record: JobRecord }
-  /** The record already says what the event would make it say: the write happened, only its answer was lost. */
-  | { readonly kind: "already"; readonly record: JobRecord }
-  | { readonly kind: "refused"; readonly why: string };
+export type { Transition } from "./transition-result.ts";
 
 /**
  * The one function that moves a record:
@@ -104,73 +99,6 @@ function firstSight(record: JobRecord | undefined, event: FirstSight): Transitio
     attempts: [...known.attempts, attempt].slice(-ATTEMPTS_KEPT),
     updatedAt: event.at,
   });
-}
-
-function attemptEnded(record: JobRecord | undefined, event: AttemptEnded): Transition {
-  if (record === undefined) return refused("there is no record");
-  if (record.job?.uid !== event.uid || record.attempt !== event.attempt) {
-    return refused(
-      `the verdict is about Job ${event.uid}, attempt ${event.attempt}; the record is about ${record.job?.uid}, ${record.attempt}`,
-    );
-  }
-  if (record.state !== "running") return already(record);
-  const { verdict, at } = event;
-  const ended: JobRecord = {
-    ...record,
-    attempts: record.attempts.map((attempt) => (attempt.n === event.attempt ? { ...attempt, ...endOf(event) } : attempt)),
-    updatedAt: at,
-  };
-  switch (verdict.kind) {
-    case "succeeded":
-      return moved({
-        ...ended,
-        state: "succeeded",
-        ...(verdict.result === undefined ? {} : { result: cut(verdict.result, 1024) }),
-      });
-    case "cancelled":
-      return moved({ ...ended, state: "cancelled", reason: cut(verdict.reason, 500) });
-    case "failed":
-      return failed(ended, verdict, event);
-    default:
-      return assertNever(verdict);
-  }
-}
-
-function failed(ended: JobRecord, verdict: Failed, { policy, at }: AttemptEnded): Transition {
-  const decision = retryDecision(ended, verdict, policy);
-  switch (decision.kind) {
-    case "dead":
-      return moved({
-        ...ended,
-        state: "dead",
-        reason: cut([verdict.reason, decision.why].filter((text) => text !== "").join("; "), 500),
-      });
-    case "retry": {
-      const { free, blocked } = ended.counts;
-      const counts = policy.blocked ? { blocked: blocked + 1 } : { free: free + 1 };
-      return moved({
-        ...ended,
-        state: "retrying",
-        counts: decision.free ? { ...ended.counts, ...counts } : ended.counts,
-        next: { attempt: ended.attempt + 1, notBefore: later(at, decision.delayMs), ...memoryOf(decision.memory) },
-        reason: cut(verdict.reason, 500),
-      });
-    }
-    default:
-      return assertNever(decision);
-  }
-}
-
-function endOf({ verdict }: AttemptEnded): Partial<AttemptRecord> {
-  return {
-    outcome: verdict.kind,
-    endedAt: verdict.endedAt,
-    ...(verdict.node === undefined ? {} : { node: verdict.node }),
-    ...(verdict.startedAt === undefined ? {} : { startedAt: verdict.startedAt }),
-    ...(verdict.exitCode === undefined ? {} : { exitCode: verdict.exitCode }),
-    ...(verdict.kind === "failed" ? { class: verdict.class } : {}),
-    ...(verdict.kind === "succeeded" ? {} : { reason: cut(verdict.reason, 300) }),
-  };
 }
 
 function delayed(record: JobRecord | undefined, event: Delayed): Transition {
@@ -325,24 +253,4 @@ function lifeOf(record: JobRecord | undefined, event: AttemptOf & { readonly at:
   const { result: _result, ...rest } = record;
   const identity = record.messageHash === "" ? { type, messageHash } : {};
   return { ...rest, ...identity, ...begun, formerLifeFrom: record.budgetFrom };
-}
-
-function memoryOf(memory: MemoryLimits | undefined): { readonly memory?: MemoryLimits } {
-  return memory === undefined || Object.keys(memory).length === 0 ? {} : { memory };
-}
-
-function later(at: string, delayMs: number): string {
-  return new Date(Date.parse(at) + delayMs).toISOString();
-}
-
-function moved(record: JobRecord): Transition {
-  return { kind: "moved", record: fitted(record) };
-}
-
-function already(record: JobRecord): Transition {
-  return { kind: "already", record };
-}
-
-function refused(why: string): Transition {
-  return { kind: "refused", why };
 }
