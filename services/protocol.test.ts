@@ -32,13 +32,13 @@ async function holds(commands: readonly Command[]): Promise<void> {
 describe("I1-I7 hold after every step, and everything ends", () => {
   it(
     "whatever crashes, is lost, comes twice or comes late",
-    () => fc.assert(fc.asyncProperty(histories, holds), { numRuns: runs(150), seed: SEED, endOnFailure: !SOAK }),
+    () => fc.assert(fc.asyncProperty(histories, holds), { numRuns: runs(250), seed: SEED, endOnFailure: !SOAK }),
     SOAK ? SOAK_TIMEOUT_MS : TIMEOUT_MS,
   );
 
   it(
     "and when a store comes back with older data",
-    () => fc.assert(fc.asyncProperty(historiesWithRestores, holds), { numRuns: runs(75), seed: SEED, endOnFailure: !SOAK }),
+    () => fc.assert(fc.asyncProperty(historiesWithRestores, holds), { numRuns: runs(125), seed: SEED, endOnFailure: !SOAK }),
     SOAK ? SOAK_TIMEOUT_MS : TIMEOUT_MS,
   );
 });

@@ -29,7 +29,7 @@ export interface SweeperOptions {
  * Jobs that were not settled (F1, F2), retries that are nowhere (S2), messages that reach nobody. It concludes nothing from a watch that does not
  * follow its namespace, unless that namespace is gone.
  */
-export class Sweeper implements Service {
+export class Sweeper implements Service, Sweep {
   readonly name = "sweeper";
   readonly #options: SweeperOptions;
   readonly #stop = new AbortController();
@@ -51,16 +51,21 @@ export class Sweeper implements Service {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    const { others, intervalMs, heartbeat } = this.#options;
+    const { intervalMs, heartbeat } = this.#options;
     while (!signal.aborted) {
-      // One that fails keeps none of the others from being done.
-      for (const sweep of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal))]) {
-        await sweep().catch((error: unknown) => {
-          if (!signal.aborted) this.#options.log.warn("sweep.failed", { problem: errorText(error) });
-        });
-      }
+      await this.sweep(signal);
       heartbeat.beat();
       await pause(intervalMs, signal);
+    }
+  }
+
+  /** Once through everything. One part that fails keeps none of the others from being done. */
+  async sweep(signal: AbortSignal): Promise<void> {
+    const { others, log } = this.#options;
+    for (const part of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal))]) {
+      await part().catch((error: unknown) => {
+        if (!signal.aborted) log.warn("sweep.failed", { problem: errorText(error) });
+      });
     }
   }
 

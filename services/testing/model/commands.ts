@@ -130,7 +130,7 @@ const restores: fc.WeightedArbitrary<Command>[] = [
 
 const first: Command = { do: "publish", id: 0, body: "a" };
 const lists = (of: fc.WeightedArbitrary<Command>[]): fc.Arbitrary<Command[]> =>
-  fc.array(fc.oneof(...of), { minLength: 10, maxLength: 80, size: "max" }).map((commands) => [first, ...commands]);
+  fc.array(fc.oneof(...of), { minLength: 20, maxLength: 120, size: "max" }).map((commands) => [first, ...commands]);
 
 export const histories = lists(usual);
 export const historiesWithRestores = lists([...usual, ...restores]);

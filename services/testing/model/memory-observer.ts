@@ -12,7 +12,9 @@ interface Change {
 }
 
 /** A monitor's watch of the cluster: it sees every change in order, but as late as the model lets it. */
-export class MemoryObserver implements Pick<Observer, "sighting" | "forget" | "problem" | "jobs" | "laterJob"> {
+export class MemoryObserver
+  implements Pick<Observer, "sighting" | "forget" | "problemIn" | "problems" | "jobs" | "goneJobs" | "laterJob">
+{
   readonly #onJob: (uid: string) => void;
   readonly #coming: Change[] = [];
   readonly #jobs = new Map<string, JobView>();
@@ -50,8 +52,16 @@ export class MemoryObserver implements Pick<Observer, "sighting" | "forget" | "p
     }
   }
 
-  problem(): undefined {
+  problemIn(): undefined {
     return undefined;
+  }
+
+  problems(): [] {
+    return [];
+  }
+
+  goneJobs(): IterableIterator<string> {
+    return this.#gone.keys();
   }
 
   sighting(uid: string): Sighting | undefined {

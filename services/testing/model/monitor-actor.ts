@@ -1,4 +1,5 @@
 import { jobHash } from "../../../libs/contract/names.ts";
+import { Heartbeat } from "../../../libs/runtime/health.ts";
 import { silentLog } from "../../../libs/runtime/log.ts";
 import { Metrics } from "../../../libs/runtime/metrics.ts";
 import { type JobStore, jobStore } from "../../../libs/streams/job-store.ts";
@@ -9,6 +10,7 @@ import { Patience } from "../../monitor/patience.ts";
 import { Reconciler } from "../../monitor/reconciler.ts";
 import { SleepingRecords } from "../../monitor/sleeping-records.ts";
 import { StartFailures } from "../../monitor/start-failures.ts";
+import { Sweeper } from "../../monitor/sweeper.ts";
 import type { ActorOptions } from "./actor.ts";
 import { NO_LOGS } from "./actor.ts";
 import { INSTANCE, QUEUE } from "./dispatcher-actor.ts";
@@ -17,13 +19,13 @@ import { MemoryObserver } from "./memory-observer.ts";
 
 const metrics = new Metrics("model");
 
-/** A monitor's process: the real reconciler on ports that the stage holds, and a watch that lags. */
+/** A monitor's process: the real reconciler and sweeper on ports that the stage holds, and a watch that lags. */
 export class MonitorActor {
   readonly observer: MemoryObserver;
   readonly #options: ActorOptions;
   readonly #store: JobStore;
   readonly #reconciler: Reconciler;
-  readonly #sleeping: SleepingRecords;
+  readonly #sweeper: Sweeper;
   /** Jobs that something changed of since they were last looked at. */
   readonly #dirty = new Set<string>();
   #requests = 0;
@@ -33,6 +35,7 @@ export class MonitorActor {
     this.#options = options;
     const { broker, cluster, watched, config, nowMs } = options;
     const log = silentLog;
+    const namespaces = { isGone: () => Promise.resolve(false) };
     this.#store = jobStore({ broker, instance: INSTANCE, logs: NO_LOGS, nowMs });
     const missing = new MissingOutcome({ store: this.#store, nowMs });
     this.observer = new MemoryObserver({ cluster: watched, onJob: (uid) => void this.#dirty.add(uid) });
@@ -41,7 +44,7 @@ export class MonitorActor {
       observer: this.observer,
       judge: new AttemptJudge({
         jobs: cluster,
-        namespaces: { isGone: () => Promise.resolve(false) },
+        namespaces,
         logs: new LogKeeper({ jobs: cluster, tails: { put: () => Promise.resolve() }, log }),
         nowMs,
       }),
@@ -54,13 +57,24 @@ export class MonitorActor {
       metrics,
       log,
     });
-    this.#sleeping = new SleepingRecords({
+    const sleeping = new SleepingRecords({
       store: this.#store,
       missing,
       queues: () => config.queues,
       patience: new Patience({ afterMs: 600_000, nowMs }),
       nowMs,
       log,
+    });
+    this.#sweeper = new Sweeper({
+      records: this.#store.records,
+      observer: this.observer,
+      reconciler: this.#reconciler,
+      namespaces,
+      others: [sleeping],
+      enqueue: (uid) => void this.#dirty.add(uid),
+      intervalMs: 1,
+      log,
+      heartbeat: new Heartbeat("sweep", 1),
     });
   }
 
@@ -85,26 +99,9 @@ export class MonitorActor {
     if (stage.begin(name, uid, work, again)) this.#dirty.delete(uid);
   }
 
-  /** In the order of the real one: the records first, then what was seen. */
   sweep(): void {
     const { stage, name } = this.#options;
-    stage.begin(name, "sweep", async () => {
-      const { signal } = new AbortController();
-      const { records } = this.#store;
-      const running = await records.inState("running", signal);
-      const seen = new Set<string>();
-      for (const { uid } of this.observer.jobs()) {
-        seen.add(uid);
-        if (!this.#reconciler.isDone(uid)) this.#dirty.add(uid);
-      }
-      for (const hash of running) {
-        const record = (await records.get(hash))?.record;
-        const job = record?.job;
-        if (record?.state !== "running" || job === undefined || seen.has(job.uid) || this.observer.sighting(job.uid)) continue;
-        await this.#reconciler.reconcileMissing(record, job);
-      }
-      await this.#sleeping.sweep(signal);
-    });
+    stage.begin(name, "sweep", () => this.#sweeper.sweep(new AbortController().signal));
   }
 
   cancel(id: string): void {

@@ -40,7 +40,8 @@ const RELAXED_BY: Readonly<
 > = {
   // A message that was published since then is gone with it; what its record needs is in its `created` or `received` event.
   [STREAM.jobs]: { healing: ["I3"], atRest: [] },
-  [STREAM.retry]: { healing: ["I3"], atRest: [] },
+  // A cancel that was cut off before its event is carried on by the sleeping message, which may be gone too.
+  [STREAM.retry]: { healing: ["I3"], atRest: ["I3", "I7"] },
   // Nobody remembers the events of lives that had ended.
   [STREAM.events]: { healing: ["I3"], atRest: ["I3", "I7"] },
   // The record forgot what was done since: a cancel, a life, which Job was its own. That everything ends holds even so.
