@@ -20,6 +20,12 @@ const FORBIDDEN: Refusal = { status: 403, reason: "Forbidden", message: "jobs.ba
 const QUOTA: Refusal = { ...FORBIDDEN, message: 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1' };
 const UNAVAILABLE: Refusal = { status: 503, reason: "ServiceUnavailable", message: "" };
 const until = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 10_000 });
+/** Time passes in steps, so that a probe which is under way is waited for; all of them are shorter than ack_wait. */
+const inTime = (check: () => void) =>
+  until(() => {
+    bench.clock.advance(500);
+    check();
+  });
 const posts = (namespace: string) => bench.cluster.calls("POST", namespace);
 const jobsIn = (namespace: string) => [...bench.cluster.objects.keys()].filter((key) => key.startsWith(`${namespace}/`)).length;
 const held = () => bench.dispatcher.blocked().reduce((sum, { held: count }) => sum + count, 0);
@@ -42,10 +48,10 @@ describe("D8: the cluster says no, which is nobody's fault", () => {
     expect(bench.dispatcher.blocked()).toMatchObject([{ queue: QUEUE, namespace: "jobs", status: refusal.status, held: 1 }]);
     expect(await bench.said(delivered.source)).toEqual([]);
     expect(await bench.kept("blocked")).toEqual(["event 1.blocked"]);
-    await bench.passes(PROBE_MS, () => expect(posts("jobs")).toBe(2));
-    await until(() => expect(held()).toBe(1));
+    await inTime(() => expect(posts("jobs")).toBeGreaterThanOrEqual(3));
+    expect(held()).toBe(1);
     bench.cluster.refuse("jobs");
-    await bench.passes(2 * PROBE_MS, () => expect(bench.dispatcher.blocked()).toEqual([]));
+    await inTime(() => expect(bench.dispatcher.blocked()).toEqual([]));
     expect(jobsIn("jobs")).toBe(1);
     expect(await bench.streams.holds(delivered.source)).toBe(true);
     expect(await bench.record("blocked")).toBeUndefined();
@@ -72,16 +78,25 @@ describe("D8: the cluster says no, which is nobody's fault", () => {
   });
 
   it("one message at a time probes; the queue's other namespaces go on; any 2xx releases all", async () => {
+    const { jobs } = bench.cluster;
+    let [atOnce, most] = [0, 0];
+    const create: typeof jobs.create = async (namespace, job) => {
+      if (namespace === "full") atOnce += 1;
+      most = Math.max(most, atOnce);
+      return jobs.create(namespace, job).finally(() => {
+        if (namespace === "full") atOnce -= 1;
+      });
+    };
+    bench.dispatcher = bench.newDispatcher({ jobs: { create, get: (...args) => jobs.get(...args) } });
     bench.cluster.refuse("full", FORBIDDEN);
     for (let n = 0; n < 4; n += 1) await bench.publishAndDispatch(rawIn("full", `f${n}`));
     await bench.publishAndDispatch(rawIn("free", "other"));
     expect([posts("full"), held(), jobsIn("free")]).toEqual([1, 4, 1]);
-    await bench.passes(PROBE_MS, () => expect(posts("full")).toBe(2));
-    await until(() => expect(held()).toBe(4));
+    await inTime(() => expect(posts("full")).toBeGreaterThanOrEqual(4));
+    expect([held(), most]).toEqual([4, 1]);
     bench.cluster.refuse("full");
-    await bench.passes(2 * PROBE_MS, () => expect(jobsIn("full")).toBe(4));
-    expect(posts("full")).toBe(6);
-    expect(bench.dispatcher.blocked()).toEqual([]);
+    await inTime(() => expect(jobsIn("full")).toBe(4));
+    await until(() => expect(bench.dispatcher.blocked()).toEqual([]));
   });
 
   it("a quota that is used up is told to whoever can make room; another refusal is not", async () => {

@@ -61,7 +61,7 @@ export class Dispatcher implements Service {
 
   /** Hands back what is held and waits for what is under way. The pull loops have ended. */
   async stop(): Promise<void> {
-    this.#posting.stop();
+    await this.#posting.stop();
     await Promise.all(this.#again);
   }
 

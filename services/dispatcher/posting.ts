@@ -19,6 +19,7 @@ import { Blockages } from "./blockage.ts";
 import type { BlockReason } from "./blockage-options.ts";
 import type { Delivery } from "./delivery.ts";
 import { PostGate, type Release } from "./post-gate.ts";
+import { Postponement } from "./postponement.ts";
 import type { Rejections } from "./rejections.ts";
 
 export interface PostingOptions {
@@ -52,12 +53,8 @@ export type PostOutcome =
 const QUOTED = /"(?:[^"\\]|\\.)*"/g;
 /** Work that a blocked namespace may take of a queue's slots: the other half is for the queue's other namespaces. */
 const HELD_SHARE = 2;
-/** A blocked message sleeps so many times the queue's free backoff, so that RETRY's few slots are not filled with what is still blocked. */
-const SLEEP_FACTOR = 3;
-/** Without a pause of its own a queue's blocked messages would go round and round. */
-const SHORTEST_SLEEP_MS = 3_000;
-/** The server refuses what it cannot take now; NAKed, the message stays where it is. */
-const NO_ROOM_MS = 5_000;
+/** NAKed, a message whose handling failed stays where it is. */
+const FAILED_MS = 5_000;
 
 /** D2: an older read of the record is not trusted before a POST. */
 export const RECORD_FRESH_MS = 5_000;
@@ -76,13 +73,16 @@ export class Posting {
   readonly #options: PostingOptions;
   readonly #gate: PostGate;
   readonly #blockages: Blockages<Delivery>;
+  readonly #postponement: Postponement;
   readonly #stop = new AbortController();
+  readonly #aside = new Set<Promise<void>>();
   readonly #announced = new WeakSet<Delivery>();
   #renewal: NodeJS.Timeout | undefined;
 
   constructor(options: PostingOptions, onAgain: (delivery: Delivery) => void) {
     this.#options = options;
     this.#gate = new PostGate({ clock: options.clock });
+    this.#postponement = new Postponement(options);
     this.#blockages = new Blockages<Delivery>({
       clock: options.clock,
       id: ({ source }) => sourceKey(source),
@@ -96,11 +96,11 @@ export class Posting {
       onRelease: (deliveries) => {
         for (const delivery of deliveries) onAgain(delivery);
       },
-      onRefused: (delivery, why) => this.#refuseForGood(delivery, why),
+      onRefused: (delivery, why) => this.#settleAside(delivery, this.#refuseForGood(delivery, why)),
       refusedBefore: ({ refused }) => refused,
       onOverdue: (delivery, because, refused) => {
         if (because === "stopped") delivery.message.nak();
-        else this.#sleepBlocked({ ...delivery, refused });
+        else this.#settleAside(delivery, this.#postponement.whileBlocked({ ...delivery, refused }));
       },
       onBlocked: (reason) => options.log.warn("dispatch.blocked", { ...reason }),
       random: options.random,
@@ -115,10 +115,11 @@ export class Posting {
   }
 
   /** Hands back what is held. */
-  stop(): void {
+  async stop(): Promise<void> {
     clearInterval(this.#renewal);
     this.#stop.abort();
     for (const { message } of this.#blockages.stop()) message.nak();
+    await Promise.all(this.#aside);
   }
 
   get postLimit(): number {
@@ -145,7 +146,7 @@ export class Posting {
     const { runAtMs, job } = admitted.value;
     if (!delivery.isRetry && runAtMs !== undefined && runAtMs > this.#options.nowMs()) {
       this.drop(delivery);
-      await this.#sleep(delivery, runAtMs, `starts at ${new Date(runAtMs).toISOString()}`);
+      await this.#postponement.until(delivery, runAtMs, `starts at ${new Date(runAtMs).toISOString()}`);
       return DONE;
     }
     const key = { queue: delivery.queue, namespace: job.namespace };
@@ -249,16 +250,21 @@ export class Posting {
   }
 
   /** D8: it is the message that this namespace never takes. */
-  #refuseForGood(delivery: Delivery, why: string): void {
-    const { records, rejections, log } = this.#options;
-    const refuse = async (): Promise<void> => {
-      const { rejection } = rejected("API_REFUSED", "", `refused again and again while others were accepted: ${why}`);
-      await rejections.refuse(delivery, (await records.get(delivery.hash))?.record, rejection);
-    };
-    refuse().catch((error: unknown) => {
-      log.warn("dispatch.not-refused", { id: delivery.id, queue: delivery.queue, error });
-      delivery.message.nak(NO_ROOM_MS);
-    });
+  async #refuseForGood(delivery: Delivery, why: string): Promise<void> {
+    const { records, rejections } = this.#options;
+    const { rejection } = rejected("API_REFUSED", "", `refused again and again while others were accepted: ${why}`);
+    await rejections.refuse(delivery, (await records.get(delivery.hash))?.record, rejection);
+  }
+
+  /** What becomes of a message that is not held here any more; whoever stops waits for it. */
+  #settleAside(delivery: Delivery, work: Promise<void>): void {
+    const settled = work
+      .catch((error: unknown) => {
+        this.#options.log.warn("dispatch.not-settled", { id: delivery.id, queue: delivery.queue, error });
+        delivery.message.nak(FAILED_MS);
+      })
+      .finally(() => this.#aside.delete(settled));
+    this.#aside.add(settled);
   }
 
   /** Once for each delivery that is held: so that people can see what it waits for. */
@@ -267,35 +273,5 @@ export class Posting {
     this.#announced.add(delivery);
     const at = new Date(this.#options.nowMs()).toISOString();
     await this.#options.events.blocked(delivery, delivery.source, { namespace, reason, at });
-  }
-
-  /** D8: it must not keep a slot from the queue's other namespaces for longer. */
-  #sleepBlocked(delivery: Delivery): void {
-    const { retries, admission, nowMs, random, log } = this.#options;
-    const initialMs = admission.queue(delivery.queue)?.retry.freeBackoff.initial ?? 10_000;
-    const pauseMs = Math.max(initialMs * SLEEP_FACTOR, SHORTEST_SLEEP_MS) * (0.8 + 0.4 * random());
-    const sleep = async (): Promise<void> => {
-      // RETRY discards what is old when it is full: what does not fit stays where it is.
-      if (await retries.hasRoom())
-        await this.#sleep(delivery, nowMs() + pauseMs, "the cluster accepts no Jobs for it at the moment");
-      else delivery.message.nak(NO_ROOM_MS);
-    };
-    sleep().catch((error: unknown) => {
-      log.warn("dispatch.not-moved", { id: delivery.id, queue: delivery.queue, error });
-      delivery.message.nak(NO_ROOM_MS);
-    });
-  }
-
-  /** D10: the message moves to RETRY, where it takes no slot. */
-  async #sleep(delivery: Delivery, untilMs: number, why: string): Promise<void> {
-    const { settler, nowMs, log } = this.#options;
-    const { message, id, hash, queue, type, messageHash, source, attempt, life, memory, refused } = delivery;
-    const notBefore = new Date(untilMs).toISOString();
-    const at = new Date(nowMs()).toISOString();
-    const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };
-    const outcome = await settler.settle(hash, { kind: "delayed", ...job, notBefore, refused, why, at }, message.replySubject);
-    // Somebody moved the record on meanwhile: the message is decided again by what it says now.
-    if (outcome.kind === "refused") message.nak();
-    log.info("message.asleep", { id, queue, attempt, until: notBefore, why, outcome: outcome.kind });
   }
 }
