@@ -1,10 +1,7 @@
-import { currentAttempt, type JobRecord } from "../../../libs/contract/record.ts";
+import { currentAttempt, JOB_STATES, type JobRecord } from "../../../libs/contract/record.ts";
 import type { AnswerOf, JobRow, ReceivedRequest } from "../../../libs/contract/requests.ts";
 import type { IndexEntry, RecordIndex } from "../../../libs/streams/record-index.ts";
 import type { RecordStore } from "../../../libs/streams/records.ts";
-
-/** A record that cannot be read is nothing that could be listed. */
-const IGNORED = (): void => {};
 
 /** Bodies read in one go; a list is shown to a person, who asks for few. */
 const CHUNK = 128;
@@ -38,18 +35,20 @@ export class JobList {
       const candidates = entries.filter((entry) => entry.changedAtMs >= sinceMs && headersFit(entry, request));
       for (let start = 0; start < candidates.length; start += CHUNK) {
         const chunk = candidates.slice(start, start + CHUNK);
+        const unreadable = new Set<string>();
         const found = await this.#records.getMany(
           chunk.map(({ hash }) => hash),
-          IGNORED,
+          (hash) => unreadable.add(hash),
         );
         read += chunk.length;
-        for (const { hash } of chunk) {
-          const record = found.get(hash)?.record;
-          if (record === undefined || !fits(record, request)) continue;
-          const row = jobRow(record);
-          bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+        for (const entry of chunk) {
+          const record = found.get(entry.hash)?.record;
+          const row = record === undefined || !fits(record, request) ? undefined : jobRow(record);
+          const shown = unreadable.has(entry.hash) ? unreadableRow(entry) : row;
+          if (shown === undefined) continue;
+          bytes += Buffer.byteLength(JSON.stringify(shown)) + 1;
           if (jobs.length === request.limit || bytes > this.#bytesMax) return { ok: true, jobs, truncated: true };
-          jobs.push(row);
+          jobs.push(shown);
         }
         if (read >= BODIES_MAX || signal.aborted) return { ok: true, jobs, truncated: true };
       }
@@ -73,6 +72,14 @@ function fits(record: JobRecord, request: ReceivedRequest<"list">): boolean {
     (request.state === undefined || record.state === request.state) &&
     (request.class === undefined || currentAttempt(record)?.class === request.class)
   );
+}
+
+/** A job whose record cannot be read stands still: it is the last that may be missing from a list. */
+function unreadableRow({ hash, queue, state, changedAtMs }: IndexEntry): JobRow | undefined {
+  const known = JOB_STATES.find((name) => name === state);
+  const at = new Date(changedAtMs).toISOString();
+  const reason = "its record cannot be read; its job stands still until the record is mended or removed";
+  return known && { id: `? (${hash})`, hash, queue, state: known, attempt: 0, createdAt: at, updatedAt: at, reason };
 }
 
 function jobRow(record: JobRecord): JobRow {
