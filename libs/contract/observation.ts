@@ -55,6 +55,17 @@ export interface PodView {
   readonly containers: readonly ContainerView[];
 }
 
+/**
+ * A later status of the same pod. When its deletion was first asked for stays: the kubelet's own delete, once all containers have ended, moves
+ * the time that the object shows to then, and they would seem to have ended before.
+ */
+export function laterPod(before: PodView | undefined, after: PodView): PodView {
+  const { deletedAt } = before ?? {};
+  return deletedAt === undefined || after.deletedAt === undefined || after.deletedAt <= deletedAt
+    ? after
+    : { ...after, deletedAt };
+}
+
 /** Nothing of it runs and nothing of it will. */
 export function podEnded(pod: PodView): boolean {
   return pod.phase === "Succeeded" || pod.phase === "Failed";

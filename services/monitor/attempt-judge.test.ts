@@ -1,6 +1,6 @@
-import type { V1Job } from "@kubernetes/client-node";
+import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
-import type { PodView } from "../../libs/contract/observation.ts";
+import type { JobView, PodView } from "../../libs/contract/observation.ts";
 import { JOB, jobViewOf, podViewOf } from "../../libs/contract/testing/records.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { AttemptJudge } from "./attempt-judge.ts";
@@ -30,12 +30,12 @@ function bench(said: string, env: readonly { name: string; value: string }[] = [
     metadata: { ...JOB },
     spec: { template: { spec: { containers: [{ name: "main", env: [...env] }] } } },
   };
-  const world = { job: job as V1Job | undefined, said: said as string | undefined };
+  const world = { job: job as V1Job | undefined, pods: [] as V1Pod[], said: said as string | undefined };
   const kept = new Map<string, string>();
   let reads = 0;
   const jobs = {
     get: async () => world.job,
-    pods: async () => [],
+    pods: async () => world.pods,
     suspend: async () => true,
     deletePods: async () => 0,
     podLog: async () => {
@@ -50,8 +50,8 @@ function bench(said: string, env: readonly { name: string; value: string }[] = [
     logs: new LogKeeper({ jobs, tails, log: silentLog }),
     nowMs: () => Date.parse("2026-01-01T00:00:10Z"),
   });
-  const see = (pod: Partial<PodView>) =>
-    judge.judge({ job: jobViewOf(), pods: [podViewOf(pod)], gone: false }, IDENTITY, undefined);
+  const see = (pod: Partial<PodView>, seen: Partial<JobView> = {}) =>
+    judge.judge({ job: jobViewOf(seen), pods: [podViewOf(pod)], gone: false }, IDENTITY, undefined);
   return { world, see, kept: () => [...kept.values()], reads: () => reads };
 }
 
@@ -92,4 +92,24 @@ describe("J2: the log of an attempt whose pod is being deleted", () => {
     await without.see(RUNNING);
     expect(without.kept()).toEqual([]);
   });
+});
+
+it("lost: a container that ended itself because its pod was deleted did not fail, though the pod shows a later deletion", async () => {
+  const { world, see } = bench("");
+  const end = { exitCode: 1, reason: "Error", finishedAt: "2026-01-01T00:00:08Z" };
+  // As the API server shows them after the kubelet's last delete; the clients' types have dates.
+  const listed: unknown = {
+    metadata: { name: "pod", uid: "pod-1", deletionTimestamp: "2026-01-01T00:00:11Z", deletionGracePeriodSeconds: 0 },
+    status: { phase: "Failed", containerStatuses: [{ name: "main", state: { terminated: end } }] },
+  };
+  const failed: unknown = {
+    type: "Failed",
+    status: "True",
+    reason: "BackoffLimitExceeded",
+    lastTransitionTime: "2026-01-01T00:00:12Z",
+  };
+  world.pods = [listed as V1Pod];
+  Object.assign(world.job ?? {}, { status: { conditions: [failed] } });
+  const over = { failed: { at: "2026-01-01T00:00:12Z", reason: "BackoffLimitExceeded", message: "" } };
+  expect(await see(RUNNING, over)).toMatchObject({ kind: "ended", verdict: { kind: "failed", class: "lost" } });
 });

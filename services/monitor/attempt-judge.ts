@@ -1,5 +1,5 @@
 import type { V1Job } from "@kubernetes/client-node";
-import { type JobView, type PodView, podEnded } from "../../libs/contract/observation.ts";
+import { type JobView, laterPod, type PodView, podEnded } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
 import { startTrouble } from "../../libs/contract/start-trouble.ts";
 import { type Ended, judge, judgeStopped } from "../../libs/contract/verdict.ts";
@@ -170,5 +170,7 @@ function ownedBy(job: Pick<JobView, "uid">): string {
 
 /** The pods that exist, and the last status of those that do not. */
 function together(listed: readonly PodView[], seen: readonly PodView[]): PodView[] {
-  return [...listed, ...seen.filter(({ uid }) => !listed.some((pod) => pod.uid === uid))];
+  const before = new Map(seen.map((pod) => [pod.uid, pod]));
+  const gone = seen.filter(({ uid }) => !listed.some((pod) => pod.uid === uid));
+  return [...listed.map((pod) => laterPod(before.get(pod.uid), pod)), ...gone];
 }

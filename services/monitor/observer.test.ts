@@ -62,6 +62,17 @@ describe("J1: evidence outlives what it is about", () => {
     expect(observer.sighting("job-1")).toBeUndefined();
   });
 
+  it("when a pod's deletion was asked for stays, though the kubelet's last delete moves the time that the object shows", async () => {
+    const deleted = (deletionTimestamp: string, deletionGracePeriodSeconds: number, exitCode: number) => ({
+      ...pod(exitCode),
+      metadata: { ...pod(exitCode).metadata, deletionTimestamp, deletionGracePeriodSeconds },
+    });
+    happens("pods", "MODIFIED", deleted("2026-01-01T00:00:40Z", 30, 5));
+    happens("pods", "MODIFIED", deleted("2026-01-01T00:00:16Z", 0, 6));
+    await until(() => expect(observer.sighting("job-1")?.pods[0]?.containers[0]?.terminated?.exitCode).toBe(6));
+    expect(observer.sighting("job-1")?.pods[0]?.deletedAt).toBe("2026-01-01T00:00:10.000Z");
+  });
+
   it("of a Job that was settled nothing is kept, and that it went is told", async () => {
     happens("pods", "DELETED", pod(0));
     await until(() => expect(observer.sighting("job-1")?.pods[0]?.containers[0]?.terminated?.exitCode).toBe(0));

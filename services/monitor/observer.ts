@@ -1,6 +1,6 @@
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, type Instance, jobSelector, LABEL } from "../../libs/contract/names.ts";
-import type { JobView, PodView } from "../../libs/contract/observation.ts";
+import { type JobView, laterPod, type PodView } from "../../libs/contract/observation.ts";
 import type { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
 import { jobView, podView } from "../../libs/kube/views.ts";
@@ -159,7 +159,7 @@ export class Observer implements Service {
       return;
     }
     const pods = this.#pods.get(pod.jobUid) ?? new Map<string, PodView>();
-    this.#pods.set(pod.jobUid, pods.set(pod.uid, pod));
+    this.#pods.set(pod.jobUid, pods.set(pod.uid, laterPod(pods.get(pod.uid), pod)));
     this.#onJob(pod.jobUid);
   }
 }
