@@ -234,16 +234,18 @@ describe("J5: a Job that is gone, and what the streams know", () => {
     await bench.newReconciler().reconcileMissing(record, record.job);
   }
 
-  it("a DLQ entry: dead, and no second entry", async () => {
+  it("a DLQ entry: dead as that says, not deleted, and no second entry", async () => {
     const made = await bench.running("entry");
     const before = await bench.record(made.hash);
-    bench.remove(made.job);
-    await missing(made);
+    bench.cluster.end(made.job, "Failed", terminated(64));
+    await bench.reconciler.reconcile(made.uid);
     if (before === undefined) throw new Error("no record");
     await bench.streams.manager.streams.purge("EVENTS");
     await rewrite(made.hash, () => before);
+    bench.cluster.objects.clear();
     await missing(made);
-    expect(await bench.record(made.hash)).toMatchObject({ state: "dead" });
+    expect(await bench.record(made.hash)).toMatchObject({ state: "dead", reason: expect.not.stringContaining("deleted") });
+    expect((await bench.record(made.hash))?.attempts.map((attempt) => attempt.class)).not.toContain("deleted");
     expect(await bench.streams.count("DLQ", ">")).toBe(1);
   });
 

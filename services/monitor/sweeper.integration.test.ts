@@ -4,7 +4,7 @@ import { STATE_HEADER } from "../../libs/contract/record.ts";
 import { Heartbeat } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
-import { isRunning, MonitorBench } from "../testing/monitor-bench.ts";
+import { isRunning, MonitorBench, terminated } from "../testing/monitor-bench.ts";
 import { Observer } from "./observer.ts";
 import { type Sweep, Sweeper } from "./sweeper.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -110,6 +110,15 @@ describe("Sweeps", () => {
     expect(await bench.record(hash)).toMatchObject({ attempts: [{ class: "deleted" }] });
     expect(await bench.streams.kept("default", hash)).toEqual(["dlq 1", "event 1.created", "event 1.dead"]);
     await running.stop();
+  });
+
+  it("A15: a Job that came, succeeded and went while nobody led is settled by what was seen of it", async () => {
+    const { job, hash, source } = await bench.made("brief");
+    bench.cluster.end(job, "Complete", terminated(0, { message: "42" }));
+    bench.remove(job);
+    await bench.sweep();
+    expect(await bench.record(hash)).toMatchObject({ state: "succeeded", result: "42" });
+    expect(await bench.streams.holds(source)).toBe(false);
   });
 
   it("one that fails keeps none of the others from being done", async () => {

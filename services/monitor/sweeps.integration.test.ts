@@ -91,12 +91,15 @@ describe("S2: a retry that should be in RETRY and is not", () => {
   });
 
   it("of a paused queue it waits there: three sweeps later RETRY has not grown", async () => {
-    await awaited("paused");
+    const { hash } = await awaited("paused");
     await asleep("later");
     bench.aheadMs = 7_200_000;
+    // Its bytes are nowhere else.
+    await bench.streams.manager.streams.purge("EVENTS");
     const { last_seq } = (await bench.streams.manager.streams.info("RETRY")).state;
     for (let times = 0; times < 3; times += 1) await sweep();
     expect((await bench.streams.manager.streams.info("RETRY")).state).toMatchObject({ messages: 2, last_seq });
+    expect(await bench.record(hash)).toMatchObject({ state: "retrying" });
   });
 
   it("S1: and whose bytes are nowhere: dead, which its entry says", async () => {

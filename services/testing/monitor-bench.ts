@@ -15,7 +15,7 @@ import { LogKeeper } from "../monitor/log-keeper.ts";
 import { MissingOutcome } from "../monitor/missing-outcome.ts";
 import { Reconciler, type ReconcilerOptions } from "../monitor/reconciler.ts";
 import { StartFailures } from "../monitor/start-failures.ts";
-import { type Sweep, Sweeper } from "../monitor/sweeper.ts";
+import { Sweeper } from "../monitor/sweeper.ts";
 import { FakeCluster } from "./fake-cluster.ts";
 import { InstantObserver } from "./instant-observer.ts";
 
@@ -121,24 +121,21 @@ export class MonitorBench implements AsyncDisposable {
     });
   }
 
-  /** One round of a sweep, and what it hands to the reconciler. */
-  async sweep(...others: readonly Sweep[]): Promise<void> {
-    const looked = Promise.withResolvers<void>();
+  /** One round of the sweep, and what it hands to the reconciler. */
+  async sweep(): Promise<void> {
     const enqueued = new Set<string>();
     const sweeper = new Sweeper({
       records: this.streams.store.records,
       observer: this.observer,
       reconciler: this.reconciler,
       namespaces: this.cluster.namespaces,
-      others: [...others, { sweep: () => Promise.resolve(looked.resolve()) }],
+      others: [],
       enqueue: (uid) => void enqueued.add(uid),
       intervalMs: 3_600_000,
       heartbeat: new Heartbeat("sweep", 60_000),
       log: silentLog,
     });
-    await sweeper.start();
-    await looked.promise;
-    await sweeper.stop();
+    await sweeper.sweep(new AbortController().signal);
     for (const uid of enqueued) await this.reconciler.reconcile(uid);
   }
 
