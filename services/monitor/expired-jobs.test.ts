@@ -51,3 +51,21 @@ it("S5: settled Jobs go when their keep is long over, and no others", async () =
   await expired.sweep(new AbortController().signal);
   expect(deleted).toEqual(["expired", "failed-and-expired"]);
 });
+
+it("one that may not be deleted keeps none of the others from it", async () => {
+  const asked: string[] = [];
+  const expired = new ExpiredJobs({
+    jobs: () => [settledJob("forbidden"), settledJob("expired")],
+    api: {
+      delete: (_namespace, _name, uid) => {
+        asked.push(uid);
+        return uid === "forbidden" ? Promise.reject(new Error("403")) : Promise.resolve(true);
+      },
+    },
+    queues: () => ({ default: { keep: { succeeded: 60_000, failed: HOUR_MS } } }),
+    nowMs: () => nowMs,
+    log: silentLog,
+  });
+  await expired.sweep(new AbortController().signal);
+  expect(asked).toEqual(["forbidden", "expired"]);
+});

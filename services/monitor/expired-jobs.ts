@@ -1,3 +1,4 @@
+import { errorText } from "../../libs/contract/errors.ts";
 import { ANNOTATION } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
@@ -34,8 +35,14 @@ export class ExpiredJobs {
     for (const job of this.#liveJobs()) {
       if (signal.aborted) return;
       if (!this.#isExpired(job)) continue;
-      await this.#jobs.delete(job.namespace, job.name, job.uid);
-      this.#log.info("job.expired", { namespace: job.namespace, job: job.name, uid: job.uid });
+      const { namespace, name, uid } = job;
+      try {
+        await this.#jobs.delete(namespace, name, uid);
+        this.#log.info("job.expired", { namespace, job: name, uid });
+      } catch (error) {
+        // A namespace in which nothing may be deleted keeps none of the others full.
+        this.#log.warn("job.not-expired", { namespace, job: name, uid, problem: errorText(error) });
+      }
     }
   }
 
