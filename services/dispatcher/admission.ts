@@ -52,8 +52,22 @@ export class Admission {
     return job.kind === "rejected" ? job : { kind: "ok", value: { job: job.value, runAtMs } };
   }
 
+  /** Where a Job of the message would be, whether it may run or not; undefined when its schema says nothing of that. */
+  placeOf(opened: OpenedMessage, queue: QueueConfig): { readonly namespace: string; readonly prefix: string } | undefined {
+    const parsed = parseMessage(opened);
+    if (parsed.kind === "rejected") return undefined;
+    const message = parsed.value;
+    return message.shape === "raw"
+      ? { namespace: message.job.namespace, prefix: message.job.prefixName }
+      : { namespace: this.#namespaceOf(queue), prefix: message.template };
+  }
+
+  #namespaceOf(queue: QueueConfig): string {
+    return queue.namespace === "" ? this.#jobsNamespace : queue.namespace;
+  }
+
   #render(message: JobMessage, queue: QueueConfig): Outcome<RenderedJob> {
-    const namespace = queue.namespace === "" ? this.#jobsNamespace : queue.namespace;
+    const namespace = this.#namespaceOf(queue);
     if (message.shape === "raw") {
       const allowed = authorise(message.job, queue, namespace);
       return allowed.kind === "rejected" ? allowed : { kind: "ok", value: renderRaw({ message, queue }) };

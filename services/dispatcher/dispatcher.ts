@@ -87,7 +87,7 @@ export class Dispatcher implements Service {
     }
     let read: Map<string, StoredRecord>;
     const unreadable = new Set<string>();
-    const readAtMs = performance.now();
+    const readAtMs = this.#options.clock.nowMs();
     try {
       read = await records.getMany(
         deliveries.map(({ hash }) => hash),
@@ -152,7 +152,7 @@ export class Dispatcher implements Service {
   }
 
   async #decide(delivery: Delivery, config: QueueConfig, read: JobRecord | undefined, readAtMs: number): Promise<void> {
-    const stale = performance.now() - readAtMs > RECORD_FRESH_MS;
+    const stale = this.#options.clock.nowMs() - readAtMs > RECORD_FRESH_MS;
     // D2: a direct read may be stale, so only "there is no record" is acted on without asking the leader.
     if (read !== undefined || stale || delivery.isRetry) return this.#decideFreshly(delivery, config);
     return this.#decideBy(delivery, config, undefined);

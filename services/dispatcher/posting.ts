@@ -4,7 +4,7 @@ import { type Instance, jobName } from "../../libs/contract/names.ts";
 import { type QueueConfig, retrySlotsOf } from "../../libs/contract/queue-config.ts";
 import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
 import { sourceKey } from "../../libs/contract/source.ts";
-import { isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
+import { isForbidden, isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
 import { jobManifest, validTraceparent } from "../../libs/kube/job-manifest.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Clock } from "../../libs/runtime/clock.ts";
@@ -140,6 +140,8 @@ export class Posting {
     const admitted = admission.admit(delivery.opened, queue);
     if (admitted.kind === "rejected") {
       this.drop(delivery);
+      const made = record === undefined ? await this.#madeBefore(delivery, queue) : undefined;
+      if (made !== undefined) return { kind: "exists", job: made };
       await rejections.refuse(delivery, record, admitted.rejection);
       return DONE;
     }
@@ -182,6 +184,24 @@ export class Posting {
       release(overloaded ? "overload" : "refused", isKubeApiError(error) ? error.retryAfterMs : undefined);
       if (!isKubeApiError(error)) throw error;
       return this.#refused(error, delivery, job.namespace, job.prefix, record);
+    }
+  }
+
+  /**
+   * D1: what may not run any more, because its template or policy was changed, may run already: made when it was delivered before, and not
+   * recorded yet. A namespace that cannot be read is one in which nothing of it was made.
+   */
+  async #madeBefore(delivery: Delivery, queue: QueueConfig): Promise<JobReference | undefined> {
+    const { admission, jobs } = this.#options;
+    const place = delivery.message.deliveries > 1 ? admission.placeOf(delivery.opened, queue) : undefined;
+    if (place === undefined) return undefined;
+    const name = jobName(place.prefix, delivery.hash, delivery.attempt);
+    try {
+      const job = await jobs.get(place.namespace, name);
+      return job === undefined ? undefined : { namespace: place.namespace, name, uid: "" };
+    } catch (error) {
+      if (isForbidden(error)) return undefined;
+      throw error;
     }
   }
 

@@ -157,6 +157,26 @@ describe("D1: what a message asks for is looked at only when its Job is to be ma
   );
 });
 
+describe("D1: a message whose Job was made and not yet recorded", () => {
+  it("holds it on, though its template was removed meanwhile", async () => {
+    const delivered = await bench.publishAndDispatch(hello("unseen"));
+    bench.configure({ templates: {} });
+    await bench.dispatch(await bench.redelivered(delivered));
+    expect(await bench.streams.count("DLQ", ">")).toBe(0);
+    expect(await bench.streams.holds(delivered.source)).toBe(true);
+    expect(bench.cluster.objects.size).toBe(1);
+  });
+
+  it("of which nothing was made is rejected, also when it comes again", async () => {
+    bench.configure({ templates: {} });
+    await bench.streams.publish(QUEUE, hello("unmade"));
+    const delivered = await bench.streams.one(QUEUE);
+    await bench.dispatch(await bench.redelivered(delivered));
+    expect((await bench.entryOf(delivered))?.header.get(DLQ_HEADER.code)).toBe("TEMPLATE_UNKNOWN");
+    expect(await bench.streams.holds(delivered.source)).toBe(false);
+  });
+});
+
 describe("P1: a tombstone", () => {
   it("takes the first message of its id and lets no Job be made; the next message is a duplicate", async () => {
     const { actions } = bench.streams.store;

@@ -81,6 +81,7 @@ export class Reconciler {
       case "F2":
         return this.#finishSettling(sighting, identity, stored?.record);
       case "F3":
+        if (sighting.gone && !(await this.#options.judge.clearPods(sighting.job))) return UNWANTED_LOOK_MS;
         await this.#expire(sighting, identity, "failed");
         return this.#finished(sighting);
       case "F4":
@@ -237,11 +238,10 @@ export class Reconciler {
     const { judge, log } = this.#options;
     const { job } = sighting;
     log.warn("job.unwanted", { id: identity.id, namespace: job.namespace, job: job.name, uid: job.uid });
-    if (!sighting.gone) {
-      await judge.stop(sighting, "lost", "no record wants this Job");
-      if (!(await judge.hasEnded(job))) return UNWANTED_LOOK_MS;
-      await this.#delete(sighting);
-    }
+    if (!sighting.gone) await judge.stop(sighting, "lost", "no record wants this Job");
+    // Of a Job that was deleted with `--cascade=orphan` the pods run on.
+    if (!(await (sighting.gone ? judge.clearPods(job) : judge.hasEnded(job)))) return UNWANTED_LOOK_MS;
+    await this.#delete(sighting);
     return this.#finished(sighting);
   }
 

@@ -209,6 +209,15 @@ describe("F4: a Job that no record wants", () => {
     expect(await bench.events(first.hash)).toEqual({ created: 1 });
   });
 
+  it("J6: deleted without its pods: they are taken away", async () => {
+    await bench.running("twin");
+    const twin = await bench.made("twin", { prefix: "other" });
+    bench.cluster.addPod(twin.job, isRunning());
+    bench.remove(twin.job, false);
+    await bench.reconciler.reconcile(twin.uid);
+    expect(bench.cluster.pods).toEqual([]);
+  });
+
   it("P1: made in the same instant as its job was cancelled: the tombstone stays, no event, no acknowledgement", async () => {
     const hash = jobHash(INSTANCE, QUEUE, "instant");
     await bench.streams.store.actions.cancel({ id: "instant", hash, queue: QUEUE }, "not wanted");
