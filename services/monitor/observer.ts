@@ -28,6 +28,7 @@ export class Observer implements Service {
   readonly #jobWatches: Watch<JobView>[];
   readonly #podWatches: Watch<PodView>[];
   readonly #onJob: (uid: string) => void;
+  readonly #goneKept: number;
   readonly #pods = new Map<string, Map<string, PodView>>();
   readonly #gone = new Map<string, JobView>();
 
@@ -36,12 +37,14 @@ export class Observer implements Service {
     readonly instance: Instance;
     readonly namespaces: readonly string[];
     readonly onJob: (uid: string) => void;
+    readonly goneKept?: number;
     readonly log: Log;
   }) {
     const { client, log, namespaces } = options;
     const selector = { labelSelector: jobSelector(options.instance) };
     this.#namespaces = namespaces;
     this.#onJob = options.onJob;
+    this.#goneKept = options.goneKept ?? GONE_KEPT;
     this.#jobWatches = namespaces.map(
       (namespace) =>
         new Watch<JobView>({
@@ -146,7 +149,7 @@ export class Observer implements Service {
 
   #keepGone(job: JobView): void {
     this.#gone.set(job.uid, job);
-    const [oldest] = this.#gone.size > GONE_KEPT ? this.#gone.keys() : [];
+    const [oldest] = this.#gone.size > this.#goneKept ? this.#gone.keys() : [];
     if (oldest !== undefined) this.forget(oldest);
   }
 
