@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { ANNOTATION, jobHash } from "../../libs/contract/names.ts";
+import { retryConfig } from "../../libs/contract/retry-config.ts";
 import { Settler } from "../../libs/streams/settle.ts";
 import { CrashPoint } from "../../libs/streams/testing/crashing.ts";
 import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
@@ -191,6 +192,38 @@ describe("J4: a lost node", () => {
       expect(record).toMatchObject({ state: "retrying", attempts: [{ class: "nodeLost" }], counts: { free: 1 } });
     else expect(record).toMatchObject({ state: "running" });
   });
+});
+
+describe("F2: a Job that lives though its record is past it", () => {
+  it.each(["retrying", "dead"] as const)(
+    "%s: it is stopped and removed; what its record promises is there once",
+    async (state) => {
+      const made = await bench.running("zombie");
+      bench.cluster.addPod(made.job, isRunning());
+      const { job, hash, uid } = made;
+      const at = new Date().toISOString();
+      // As judged from a lost node, whose pod goes on.
+      const verdict = {
+        kind: "failed",
+        class: state === "dead" ? "exit" : "nodeLost",
+        reason: "its node was lost",
+        endedAt: at,
+      } as const;
+      const config = retryConfig.parse({ attempts: 1, freeBackoff: { initial: "0s" } });
+      const policy = { config, attempts: undefined, final: undefined, blocked: false, random: 0.5 };
+      await bench.streams.store.settler.settle(hash, { kind: "attemptEnded", attempt: 1, uid, verdict, policy, at }, made.ack);
+      await bench.reconciler.reconcile(uid);
+      expect(stopOf(made)).toBe("lost");
+      expect(isThere(made)).toBe(true);
+      await bench.reconciler.reconcile(uid);
+      expect(isThere(made)).toBe(false);
+      expect(job.spec?.suspend).toBe(true);
+      expect(await bench.record(hash)).toMatchObject({ state });
+      const effect =
+        state === "dead" ? ["dlq 1", "event 1.created", "event 1.dead"] : ["due 2", "event 1.created", "event 1.retrying"];
+      expect(await bench.streams.kept(QUEUE, hash)).toEqual(effect);
+    },
+  );
 });
 
 describe("F4: a Job that no record wants", () => {

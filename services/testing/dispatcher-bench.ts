@@ -1,7 +1,7 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import { vi } from "vitest";
 import { ANNOTATION, jobHash } from "../../libs/contract/names.ts";
-import type { AttemptRecord, JobRecord, JobReference } from "../../libs/contract/record.ts";
+import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
 import { retryConfig } from "../../libs/contract/retry-config.ts";
 import { type MessageSource, sourceKey } from "../../libs/contract/source.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
@@ -209,5 +209,3 @@ export const hello = (id: string, name = "world"): string => JSON.stringify({ id
 /** A message that says itself in which namespace it runs. */
 export const rawIn = (namespace: string, id: string): string =>
   JSON.stringify({ id, job: { prefixName: "p", namespace, image: "busybox" } });
-export const attemptOf = (record: JobRecord | undefined, n: number): AttemptRecord | undefined =>
-  record?.attempts.find((attempt) => attempt.n === n);
