@@ -1,5 +1,5 @@
 import { assertNever } from "./errors.ts";
-import { type AttemptRecord, type JobRecord, memoryOf } from "./record.ts";
+import { type AttemptRecord, isTimestamp, type JobRecord, memoryOf } from "./record.ts";
 import type { AttemptEnded } from "./record-event.ts";
 import { cut } from "./record-size.ts";
 import { retryDecision } from "./retry.ts";
@@ -62,12 +62,13 @@ function failed(ended: JobRecord, verdict: Failed, { policy, at }: AttemptEnded)
   }
 }
 
-function endOf({ verdict }: AttemptEnded): Partial<AttemptRecord> {
+function endOf({ verdict, at }: AttemptEnded): Partial<AttemptRecord> {
   return {
     outcome: verdict.kind,
-    endedAt: verdict.endedAt,
+    // A condition may come without its time; what is no time would make the record unreadable for ever.
+    endedAt: isTimestamp(verdict.endedAt) ? verdict.endedAt : at,
     ...(verdict.node === undefined ? {} : { node: verdict.node }),
-    ...(verdict.startedAt === undefined ? {} : { startedAt: verdict.startedAt }),
+    ...(verdict.startedAt !== undefined && isTimestamp(verdict.startedAt) ? { startedAt: verdict.startedAt } : {}),
     ...(verdict.exitCode === undefined ? {} : { exitCode: verdict.exitCode }),
     ...(verdict.kind === "failed" ? { class: verdict.class } : {}),
     ...(verdict.kind === "succeeded" ? {} : { reason: cut(verdict.reason, 300) }),

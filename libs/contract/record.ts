@@ -94,3 +94,7 @@ export function currentAttempt(record: JobRecord): AttemptRecord | undefined {
 export function memoryOf(memory: MemoryLimits | undefined): { readonly memory?: MemoryLimits } {
   return memory === undefined || Object.keys(memory).length === 0 ? {} : { memory };
 }
+
+export function isTimestamp(text: string): boolean {
+  return timestamp.safeParse(text).success;
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { queueConfig } from "./queue-config.ts";
-import type { JobRecord } from "./record.ts";
+import { type JobRecord, jobRecord } from "./record.ts";
 import type { AttemptEnded, Cancelled, Delayed, FirstSight, Followed, RecordEvent, Refused } from "./record-event.ts";
 import type { RetryPolicy } from "./retry.ts";
 import { JOB, SOURCE } from "./testing/records.ts";
@@ -214,6 +214,13 @@ describe("J1: the end of an attempt", () => {
       reason: "cancelled by ann",
       attempts: [{ outcome: "cancelled" }],
     });
+  });
+
+  it("an end without a time is when it was seen: the record can be read again", () => {
+    const timeless = recordAfter(sight(1), ended({ ...failure, endedAt: "", startedAt: "" }));
+    expect(jobRecord.parse(timeless)).toEqual(timeless);
+    expect(timeless.attempts).toMatchObject([{ endedAt: at }]);
+    expect(timeless.attempts[0]).not.toHaveProperty("startedAt");
   });
 
   it("a dead record says why it failed and why nothing more is tried", () => {
