@@ -37,4 +37,15 @@ describe("millrace get", () => {
       "T  retrying   attempt 1, next not before U",
     );
   });
+
+  it("nothing that a producer or a pod wrote is obeyed by the terminal, nor looks like another line", () => {
+    const hostile = "a\u001b]0;x\u0007\nstate     succeeded\u202e";
+    const written = recordIn("succeeded", { id: hostile, result: hostile });
+    const said = [{ why: hostile, todo: hostile }];
+    const happened = [{ kind: "dead" as const, at: "T", attempt: 1, reason: hostile }];
+    const text = reportText({ ok: true, id: hostile, hash, queue, record: written, timeline: happened, explanations: said });
+    expect(text.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\u202e]/u);
+    expect(text.split("\n").filter((line) => line.startsWith("state"))).toEqual(["state     succeeded"]);
+    expect(eventText({ kind: "dead", at: "T", attempt: 1, reason: hostile })).not.toMatch(/[\p{Cc}\u202e]/u);
+  });
 });

@@ -1,4 +1,5 @@
 import type { AnswerOf, TimelineEntry } from "../../libs/contract/requests.ts";
+import { printable } from "./table.ts";
 
 export type JobReport = AnswerOf<"get">;
 
@@ -13,7 +14,7 @@ export function reportText({ id, queue, record, timeline, explanations }: JobRep
     ...explanations.flatMap(({ why, todo }) => [`why       ${why}`, `to do     ${todo}`]),
     ...(timeline.length === 0 ? [] : ["", ...timeline.map(eventText)]),
   ];
-  return lines.join("\n");
+  return lines.map(printable).join("\n");
 }
 
 /** The record with what was found out about it; a message that waits for its first Job has no record yet. */
@@ -32,5 +33,5 @@ export function eventText(event: TimelineEntry): string {
     reason ?? "",
     notBefore === undefined ? "" : `next not before ${notBefore}`,
   ];
-  return `${event.at}  ${event.kind.padEnd(10)} ${details.filter((detail) => detail !== "").join(", ")}`;
+  return printable(`${event.at}  ${event.kind.padEnd(10)} ${details.filter((detail) => detail !== "").join(", ")}`);
 }

@@ -3,6 +3,7 @@ import { command, duration, EXIT, inSession, print, progress } from "../command.
 import { eventText } from "../get.ts";
 import { prepare, publishAndWait } from "../pub.ts";
 import { instanceOf, type Target } from "../session.ts";
+import { printable } from "../table.ts";
 
 export const pub = command("pub", "publish a message; prints its id")
   .argument("<subject>", "jobs.<queue>.<type>")
@@ -24,7 +25,7 @@ export const pub = command("pub", "publish a message; prints its id")
         timeoutMs: options.timeout,
         onEvent: (event) => progress(eventText(event)),
       });
-      print([published.id, outcome.state, outcome.detail].filter((part) => part !== "").join("  "));
+      print(printable([published.id, outcome.state, outcome.detail].filter((part) => part !== "").join("  ")));
       return outcome.state === "succeeded" ? EXIT.ok : EXIT.failed;
     });
   });
