@@ -255,6 +255,24 @@ describe("J4: a lost node", () => {
   });
 });
 
+describe("P1: what ends in another way while it is being cancelled is cancelled", () => {
+  const stop = { suspended: true, stop: "cancelled", annotations: { "millrace.dev/stop-reason": "cancelled by ann" } };
+  const lost = podViewOf({ phase: "Running", disruption: "DeletionByTaintManager", disruptedAt: at, containers: [running] });
+
+  it.each([
+    ["its container failed", failed(), [podViewOf({ containers: [ended(3)] })]],
+    ["its deadline passed", failed("DeadlineExceeded"), [podViewOf({ containers: [ended(143)] })]],
+    ["its node was lost", {}, [lost]],
+  ] as const)("%s", (_what, job, pods) => {
+    const verdict = judge(jobViewOf({ ...job, ...stop }), pods, { nodeLoss: "fast" });
+    expect(verdict).toMatchObject({ kind: "cancelled", reason: "cancelled by ann", node: "node0" });
+  });
+
+  it("a success wins", () => {
+    expect(judge(jobViewOf({ ...stop, completedAt: at }), [])).toMatchObject({ kind: "succeeded" });
+  });
+});
+
 describe("J2: how a stopped attempt ended", () => {
   const stop = (what: string): Partial<JobView> => ({ suspended: true, stop: what });
   const terminated = { deletedAt: "2026-01-01T00:00:15Z", containers: [ended(143)] };

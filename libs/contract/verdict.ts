@@ -86,9 +86,12 @@ const DEADLINE = { class: "deadline", reason: "ran longer than its deadline" } a
 export function judge(job: JobView, pods: readonly PodView[], options: Partial<Pick<QueueConfig, "nodeLoss">> = {}): Verdict {
   const pod = decisivePod(pods);
   if (job.completedAt !== undefined) return succeeded(pod, job.completedAt);
-  if (job.failed !== undefined) return failed(pod, job.failed.at, causeOf(job, job.failed.reason, pod));
+  // P1: what ends in another way while it is being cancelled would else be tried again.
+  if (job.failed !== undefined)
+    return cancelled(job, pod, job.failed.at) ?? failed(pod, job.failed.at, causeOf(job, job.failed.reason, pod));
   if (options.nodeLoss === "fast" && pod !== undefined && isNodeLost(pod)) {
-    return failed(pod, job.failureTarget?.at ?? pod.disruptedAt ?? pod.deletedAt ?? pod.createdAt, disrupted(TAINTED));
+    const lostAt = job.failureTarget?.at ?? pod.disruptedAt ?? pod.deletedAt ?? pod.createdAt;
+    return cancelled(job, pod, lostAt) ?? failed(pod, lostAt, disrupted(TAINTED));
   }
   return { kind: "live" };
 }
@@ -102,9 +105,10 @@ export function judgeStopped(job: JobView, pods: readonly PodView[]): Ended {
   const pod = done ?? decisivePod(pods);
   const endedAt = job.completedAt ?? job.failed?.at ?? pod?.deletedAt ?? pod?.createdAt ?? job.createdAt;
   if (done !== undefined || job.completedAt !== undefined) return succeeded(pod, endedAt);
+  const asked = cancelled(job, pod, endedAt);
+  if (asked !== undefined) return asked;
   const stop = FAILURE_CLASSES.find((name) => name === job.stop) ?? "evicted";
   const why = job.annotations[ANNOTATION.stopReason];
-  if (stop === "cancelled") return { kind: "cancelled", ...evidence(pod, endedAt), reason: why ?? "cancelled on request" };
   if (job.failed !== undefined) return failed(pod, endedAt, causeOf(job, job.failed.reason, pod));
   const container = pod === undefined ? undefined : failedContainer(pod);
   if (pod !== undefined && container?.terminated !== undefined && !wasDeletedFirst(pod, container.terminated)) {
@@ -116,6 +120,13 @@ export function judgeStopped(job: JobView, pods: readonly PodView[]): Ended {
 function succeeded(pod: PodView | undefined, endedAt: string): Succeeded {
   const result = pod === undefined ? undefined : mainContainer(pod)?.terminated?.message;
   return { kind: "succeeded", ...evidence(pod, endedAt), ...(result ? { result } : {}) };
+}
+
+/** Undefined when nobody asked for it. */
+function cancelled(job: JobView, pod: PodView | undefined, endedAt: string): Cancelled | undefined {
+  if (job.stop !== "cancelled") return undefined;
+  const reason = job.annotations[ANNOTATION.stopReason] ?? "cancelled on request";
+  return { kind: "cancelled", ...evidence(pod, endedAt), reason };
 }
 
 function failed(pod: PodView | undefined, endedAt: string, cause: Cause): Failed {

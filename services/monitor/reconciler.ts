@@ -65,8 +65,11 @@ export class Reconciler {
       this.#done.delete(uid);
       return undefined;
     }
-    if (this.#done.has(uid) || isSettled(sighting.job)) return this.#finished(sighting);
     const identity = jobIdentity(sighting.job);
+    if (this.#done.has(uid) || isSettled(sighting.job)) {
+      if (identity !== undefined) await this.#cancelLate(sighting, identity);
+      return this.#finished(sighting);
+    }
     if (identity === undefined) {
       this.#options.log.warn("job.without-identity", { namespace: sighting.job.namespace, job: sighting.job.name, uid });
       return this.#finished(sighting);
@@ -89,6 +92,21 @@ export class Reconciler {
       default:
         return assertNever(rule);
     }
+  }
+
+  /** P1: the Stop of a cancel that came while the attempt was being judged is for the retry that the verdict made. */
+  async #cancelLate({ job }: Sighting, { id, hash, queue, attempt, life }: JobIdentity): Promise<void> {
+    if (job.stop !== "cancelled") return;
+    const { store, nowMs } = this.#options;
+    const record = (await store.records.get(hash))?.record;
+    const isItsRetry = record?.job?.uid === job.uid && record.attempt === attempt && record.life === life;
+    if (!isItsRetry || record.state !== "retrying") return;
+    const reason = job.annotations[ANNOTATION.stopReason] ?? "cancelled on request";
+    await store.settler.settle(
+      hash,
+      { kind: "cancelled", id, hash, queue, reason, at: new Date(nowMs()).toISOString() },
+      undefined,
+    );
   }
 
   /** J5, for a record whose Job is not among those seen. Its reply subject is unknown then; the message is removed by its source. */

@@ -57,6 +57,33 @@ describe("J2, J3: a Stop", () => {
     expect(isThere(made)).toBe(false);
   });
 
+  it("P1: of a cancel that came while the attempt failed cancels it, and nothing is tried again", async () => {
+    bench.configure({ retry: { attempts: 3 } });
+    const made = await bench.running("failing");
+    bench.cluster.end(made.job, "Failed", terminated(3));
+    await cancel(made);
+    await bench.reconciler.reconcile(made.uid);
+    expect(await bench.record(made.hash)).toMatchObject({ state: "cancelled", reason: "not wanted" });
+    expect(await bench.streams.count("RETRY", ">")).toBe(0);
+  });
+
+  it("P1: of a cancel that came when the attempt was judged already takes its retry back, but not another life", async () => {
+    bench.configure({ retry: { attempts: 3, backoff: { initial: "1h" } } });
+    const made = await bench.running("judged");
+    bench.cluster.end(made.job, "Failed", terminated(3));
+    await bench.reconciler.reconcile(made.uid);
+    expect(await bench.record(made.hash)).toMatchObject({ state: "retrying" });
+    await cancel(made);
+    await bench.reconciler.reconcile(made.uid);
+    expect(await bench.record(made.hash)).toMatchObject({ state: "cancelled", reason: "not wanted" });
+    expect(await bench.streams.count("RETRY", ">")).toBe(0);
+    expect(await bench.events(made.hash)).toMatchObject({ cancelled: 1 });
+    const target = { id: "judged", hash: made.hash, queue: QUEUE };
+    expect(await bench.streams.store.actions.rerun(target, "after all")).toMatchObject({ kind: "scheduled" });
+    await bench.newReconciler().reconcile(made.uid);
+    expect(await bench.record(made.hash)).toMatchObject({ state: "retrying", life: 2 });
+  });
+
   it("suspended by a person: class evicted, tried again for free, and the suspended Job goes", async () => {
     const made = await bench.running("paused");
     bench.cluster.addPod(made.job, isRunning());

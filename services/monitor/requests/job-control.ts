@@ -23,14 +23,23 @@ export class JobControl {
   /** P1: with no record the cancel is remembered for the message that is yet to be pulled, which needs one queue. */
   async cancel(request: ReceivedRequest<"cancel">): Promise<AnswerOf<"cancel">> {
     const reason = `cancelled by ${request.by ?? "somebody"}`;
-    const outcome = await this.#actions.cancel(await this.#cancelTarget(request), reason);
+    const target = await this.#cancelTarget(request);
+    let outcome = await this.#actions.cancel(target, reason);
+    let stopping: string | undefined;
+    // An attempt that was judged right before its Stop was written goes on to a retry, which that Stop does not reach.
+    while (outcome.kind === "running" && outcome.job.uid !== stopping) {
+      stopping = outcome.job.uid;
+      if (!(await this.#beginStop(outcome.job, reason))) {
+        throw notNow(request.id, "cancelled", "its Job is gone and is being judged; look again in a minute");
+      }
+      outcome = await this.#actions.cancel(target, reason);
+    }
     switch (outcome.kind) {
       case "cancelled":
       case "already":
         return { ok: true, kind: outcome.kind, record: outcome.record };
       case "running":
-        if (await this.#beginStop(outcome.job, reason)) return { ok: true, kind: "cancelling", record: outcome.record };
-        throw notNow(request.id, "cancelled", "its Job is gone and is being judged; look again in a minute");
+        return { ok: true, kind: "cancelling", record: outcome.record };
       case "refused":
         throw notNow(request.id, "cancelled", outcome.why);
       default:

@@ -32,6 +32,8 @@ let cluster: Attempt = {};
 let configured: readonly string[] = QUEUES;
 let liveJobs: JobView[] = [];
 let stopped: { uid: string; reason: string }[] = [];
+/** What happens right before a Stop is written. */
+let beforeStop: () => Promise<void> = () => Promise.resolve();
 
 beforeAll(async () => {
   server = await NatsTestServer.start();
@@ -56,6 +58,7 @@ beforeEach(async () => {
   configured = QUEUES;
   liveJobs = [];
   stopped = [];
+  beforeStop = () => Promise.resolve();
   bench = await Workbench.open(server, { queues: QUEUES });
   requests = await openRequestServer({
     connection: bench.connection,
@@ -63,9 +66,10 @@ beforeEach(async () => {
     queues: () => configured,
     store: bench.store,
     jobs: new JobsApi({ client: api.client }),
-    beginStop: (job, reason) => {
+    beginStop: async (job, reason) => {
+      await beforeStop();
       stopped.push({ uid: job.uid, reason });
-      return Promise.resolve(cluster.job !== undefined);
+      return cluster.job !== undefined;
     },
     liveJobs: () => liveJobs,
     log: silentLog,
@@ -128,6 +132,17 @@ describe("cancel", () => {
     expect(stopped).toEqual([{ uid: "uid-runs", reason: "cancelled by ann" }]);
     cluster = {};
     await expect(cancel("runs")).rejects.toEqual(refusal("NOT_ALLOWED_NOW", /Job is gone/));
+  });
+
+  it("P1: an attempt that failed right before its Stop does not go on to its retry", async () => {
+    const record = await recorded("default", "fails");
+    cluster.job = { metadata: { uid: record.job?.uid ?? "" } };
+    beforeStop = async () => {
+      const stored = await bench.store.records.get(record.hash);
+      const next = { attempt: 2, notBefore: "2099-01-01T00:00:00Z" };
+      await bench.store.records.swap({ ...record, state: "retrying", next }, stored?.revision ?? 0);
+    };
+    expect(await cancel("fails")).toMatchObject({ kind: "cancelled", record: { state: "cancelled" } });
   });
 
   it("what has ended is not cancelled", async () => {
