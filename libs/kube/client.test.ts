@@ -29,11 +29,12 @@ describe("D7, D8: what the API server's answers mean", () => {
     [401, "Unauthorized", { isBlocked: true }],
     [403, "Forbidden", { isBlocked: true }],
     [404, "NotFound", { isNotFound: true, isBlocked: true }],
-    [405, "MethodNotAllowed", {}],
+    [302, "", { isBlocked: true }],
+    [405, "MethodNotAllowed", { isBlocked: true }],
     [408, "Timeout", { isBlocked: true }],
     [409, "AlreadyExists", { isAlreadyExists: true }],
     [409, "Conflict", { isBlocked: true }],
-    [410, "Expired", { isGone: true }],
+    [410, "Expired", { isGone: true, isBlocked: true }],
     [413, "RequestEntityTooLarge", { isInvalid: true }],
     [422, "Invalid", { isInvalid: true }],
     [429, "TooManyRequests", { isBlocked: true }],
@@ -59,6 +60,11 @@ describe("D7, D8: what the API server's answers mean", () => {
   ])("502 with %s is an error like any other", async (_what, body) => {
     answer = ({ response }) => void response.writeHead(502).end(body);
     expect(await thrown(server.client.json({ method: "GET", path: "/x" }))).toMatchObject({ status: 502 });
+  });
+
+  it("a 2xx that is no JSON is somebody else's answer: nothing is known of the request", async () => {
+    answer = ({ response }) => void response.writeHead(200).end("<html>welcome</html>");
+    expect(await thrown(server.client.json({ method: "POST", path: "/x", body: {} }))).toMatchObject({ status: 0 });
   });
 
   it("no answer is status 0: the request may or may not have been carried out", async () => {

@@ -46,7 +46,12 @@ export class KubeClient {
       throw unanswered(request, error);
     });
     if (status < 200 || status > 299) throw refusal(request, status, text, retryAfter);
-    return JSON.parse(text) as T;
+    try {
+      return JSON.parse(text) as T;
+    } catch (error) {
+      // Somebody between us and the API server answered, or its answer was cut: what became of the request is not known.
+      throw unanswered(request, error);
+    }
   }
 
   /** The raw body of a 2xx answer, as it comes in. */

@@ -47,11 +47,11 @@ export class KubeApiError extends MillraceError {
 
   /**
    * Nobody's fault for good (rule D8): the same request may be accepted later. 404 is the namespace's. A 409 that is not `AlreadyExists` comes
-   * from the quota admission, which lost its race to write the usage down.
+   * from the quota admission, which lost its race to write the usage down. What the API server itself never says is a proxy's word between us
+   * (a redirect, 405 of a maintenance page), and no reason to give a message up.
    */
   isBlocked(): boolean {
-    const { status } = this;
-    return [0, 401, 403, 404, 408, 429].includes(status) || (status === 409 && !this.isAlreadyExists()) || status >= 500;
+    return !this.isInvalid() && !this.isAlreadyExists();
   }
 
   /** The namespace is full, in the words of apiserver `admission/plugin/resourcequota`; room comes with the next Job that goes. */

@@ -51,9 +51,13 @@ describe("J2: a Stop", () => {
     expect(await api.suspend("jobs", "a", "u", "evicted")).toBe(false);
   });
 
-  it("a refusal is an error", async () => {
-    answer = ({ response }) => refuse(response, 403, "Forbidden", "no");
-    await expect(api.suspend("jobs", "a", "u", "evicted")).rejects.toMatchObject({ status: 403 });
+  it.each([
+    [403, "Forbidden", "no"],
+    [409, "Conflict", "the object has been modified; please apply your changes to the latest version and try again"],
+  ])("%d is an error: the Job is there and not stopped", async (status, reason, message) => {
+    answer = ({ response }) => refuse(response, status, reason, message);
+    await expect(api.suspend("jobs", "a", "u", "evicted")).rejects.toMatchObject({ status });
+    await expect(api.setTtl("jobs", "a", "u", 60)).rejects.toMatchObject({ status });
   });
 
   it("of a Job that is gone: its pods by label, each by uid, and those that went on their own are not counted", async () => {
