@@ -7,6 +7,8 @@ import type { Patience } from "./patience.ts";
 
 /** A schedule that fires a little late is not lost. */
 const OVERDUE_MS = 10_000;
+/** Delayed starts may be very many, and nearly all of them sleep on. */
+const CHUNK = 128;
 
 /**
  * Records that await an attempt (rule S2): whatever should be in RETRY and is not is published again. What waits for a queue that is not
@@ -39,21 +41,42 @@ export class SleepingRecords {
   async sweep(signal: AbortSignal): Promise<void> {
     const { records } = this.#store;
     const removed = new Map<string, boolean>();
-    for (const hash of await records.inState("retrying", signal)) {
+    const hashes = await records.inState("retrying", signal);
+    for (let start = 0; start < hashes.length; start += CHUNK) {
+      for (const hash of await this.#notAsleep(hashes.slice(start, start + CHUNK), removed)) {
+        if (signal.aborted) return;
+        // One that cannot be healed keeps none of the others from it.
+        await this.#lookAt(hash, removed).catch((error: unknown) => {
+          this.#log.warn("sweep.record-failed", { hash, problem: errorText(error) });
+        });
+      }
       if (signal.aborted) return;
-      // One that cannot be healed keeps none of the others from it.
-      await this.#lookAt(hash, removed).catch((error: unknown) => {
-        this.#log.warn("sweep.record-failed", { hash, problem: errorText(error) });
-      });
     }
+  }
+
+  /** Those of which something may have to be done, by reads that may be stale: the others are seen by the next sweep. */
+  async #notAsleep(hashes: readonly string[], removed: Map<string, boolean>): Promise<readonly string[]> {
+    const found = await this.#store.records.getMany(hashes, (hash) => this.#log.warn("sweep.record-unreadable", { hash }));
+    return hashes.filter((hash) => {
+      const record = found.get(hash)?.record;
+      return record !== undefined && (this.#isGivenUp(record, removed) || this.#isOverdue(record));
+    });
+  }
+
+  #isGivenUp({ queue }: JobRecord, removed: Map<string, boolean>): boolean {
+    const known = removed.get(queue) ?? this.#isRemoved(queue);
+    removed.set(queue, known);
+    return known;
+  }
+
+  #isOverdue({ next }: JobRecord): boolean {
+    return next !== undefined && Date.parse(next.notBefore) + OVERDUE_MS <= this.#nowMs();
   }
 
   async #lookAt(hash: string, removed: Map<string, boolean>): Promise<void> {
     const record = (await this.#store.records.get(hash))?.record;
     if (record?.state !== "retrying") return;
-    const isRemoved = removed.get(record.queue) ?? this.#isRemoved(record.queue);
-    removed.set(record.queue, isRemoved);
-    await this.#heal(record, isRemoved);
+    await this.#heal(record, this.#isGivenUp(record, removed));
   }
 
   #isRemoved(queue: string): boolean {
@@ -67,7 +90,7 @@ export class SleepingRecords {
     const { next, hash, queue, id, life } = record;
     if (next === undefined) return;
     if (isRemoved) return this.#giveUp(record, "UNKNOWN_QUEUE: its queue is not configured any more");
-    if (Date.parse(next.notBefore) + OVERDUE_MS > this.#nowMs() || (await retries.holds(record, next.attempt))) return;
+    if (!this.#isOverdue(record) || (await retries.holds(record, next.attempt))) return;
     // A record that was restored from older data awaits what has happened long ago.
     const known = await this.#missing.of({ ...record, attempt: next.attempt });
     if (known !== undefined) {

@@ -10,7 +10,9 @@ export class StartFailures {
 
   neverStarted(queue: string, hash: string): void {
     const hashes = this.#failed.get(queue) ?? new Set<string>();
-    this.#failed.set(queue, hashes.add(hash));
+    // More of them say nothing more, and a queue may stand still for months.
+    if (hashes.size < JOBS_IN_A_ROW) hashes.add(hash);
+    this.#failed.set(queue, hashes);
   }
 
   started(queue: string): void {

@@ -5,6 +5,7 @@ import { consumerName } from "../../libs/contract/streams.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { JetStreamBroker } from "../../libs/streams/jetstream-broker.ts";
+import { RecordStore } from "../../libs/streams/records.ts";
 import { INSTANCE, queuesOf } from "../../libs/streams/testing/workbench.ts";
 import { type Made, MonitorBench, QUEUE, terminated } from "../testing/monitor-bench.ts";
 import { MissingOutcome } from "./missing-outcome.ts";
@@ -90,6 +91,26 @@ describe("S2: a retry that should be in RETRY and is not", () => {
     expect(await bench.record(hash)).toMatchObject({ state: "retrying" });
   });
 
+  it("is looked for only when it is overdue: however many sleep on, they are not read one by one", async () => {
+    await asleep("one");
+    await asleep("two");
+    const { hash } = await awaited("overdue");
+    const { store, connection } = bench.streams;
+    const { nowMs } = bench;
+    const read: string[] = [];
+    class Counted extends RecordStore {
+      override get(hash: string) {
+        read.push(hash);
+        return super.get(hash);
+      }
+    }
+    const records = new Counted({ broker: await JetStreamBroker.open(connection) });
+    bench.aheadMs = 11_000;
+    const options = { missing: new MissingOutcome({ store, nowMs }), queues: () => bench.config.queues, patience, nowMs };
+    await new SleepingRecords({ ...options, store: { ...store, records }, log: silentLog }).sweep(signal);
+    expect(read).toEqual([hash]);
+  });
+
   it("of a paused queue it waits there: three sweeps later RETRY has not grown", async () => {
     const { hash } = await awaited("paused");
     await asleep("later");
@@ -121,6 +142,7 @@ describe("S2: a retry that should be in RETRY and is not", () => {
     const records = {
       ...store.records,
       inState: store.records.inState.bind(store.records),
+      getMany: store.records.getMany.bind(store.records),
       get: (hash: string) => (hash === poison?.hash ? Promise.reject(new Error("unreadable")) : store.records.get(hash)),
     };
     const missing = new MissingOutcome({ store, nowMs });
@@ -250,6 +272,17 @@ describe("a subject that no queue takes", () => {
     await bench.streams.client.publish("jobs.nobody.hello", "second");
     await sweep();
     expect([await count("DLQ"), await count("JOBS")]).toEqual([1, 1]);
+  });
+
+  it("whose messages went on their own gives the next one its own time", async () => {
+    await bench.streams.client.publish("jobs.nobody.hello", "first");
+    await sweep();
+    await bench.streams.manager.streams.purge("JOBS");
+    waitedMs += PATIENCE_MS;
+    await sweep();
+    await bench.streams.client.publish("jobs.nobody.hello", "second");
+    await sweep();
+    expect([await count("DLQ"), await count("JOBS")]).toEqual([0, 1]);
   });
 
   it("D6: a message whose job ended is acknowledged by its record, and is no dead letter", async () => {

@@ -29,6 +29,8 @@ export interface UnroutedMessagesOptions {
 export class UnroutedMessages {
   readonly #manager: JetStreamManager;
   readonly #options: Omit<UnroutedMessagesOptions, "connection">;
+  /** Of the last sweep. */
+  #waiting: ReadonlySet<string> = new Set();
 
   private constructor(manager: JetStreamManager, options: UnroutedMessagesOptions) {
     this.#manager = manager;
@@ -42,12 +44,13 @@ export class UnroutedMessages {
   async sweep(signal: AbortSignal): Promise<void> {
     const { queues, patience, log } = this.#options;
     const info = await this.#manager.streams.info(STREAM.jobs, { subjects_filter: ">" });
-    for (const [subject, count] of Object.entries(info.state.subjects ?? {})) {
+    const unrouted = Object.entries(info.state.subjects ?? {}).filter(([subject]) => !isRouted(subject, queues()));
+    // Also when nothing waits there any more: what comes another time is given its own time.
+    const before = this.#waiting;
+    this.#waiting = new Set(unrouted.map(([subject]) => subject));
+    for (const subject of before) if (!this.#waiting.has(subject)) patience.over(subject);
+    for (const [subject, count] of unrouted) {
       if (signal.aborted) return;
-      if (isRouted(subject, queues())) {
-        patience.over(subject);
-        continue;
-      }
       log.warn("message.unrouted", {
         subject,
         count,
