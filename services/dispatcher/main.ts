@@ -74,7 +74,8 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     log,
   });
 
-  health.mustBeReady({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
+  // It reconnects for ever, unless it was refused: then a new process reads its credentials anew.
+  health.mustLive({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
   health.mustBeReady({ name: "config", problem: () => config.problem() });
   health.mustBeReady({ name: "pull", problem: () => working?.loops.problem() });
   if (env.LEADER_ELECTION) {

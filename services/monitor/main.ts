@@ -140,7 +140,8 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
 
   health.mustLive(election.heartbeat);
   health.mustLive({ name: "sweep", problem: () => (election.isLeader() ? sweepBeat.problem() : undefined) });
-  health.mustBeReady({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
+  // It reconnects for ever, unless it was refused: then a new process reads its credentials anew.
+  health.mustLive({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
   health.mustBeReady({ name: "config", problem: () => config.problem() });
   health.mustBeReady({ name: "election", problem: () => election.problem() });
   health.mustBeReady({ name: "consumers", problem: () => (election.isLeader() ? consumers?.problem() : undefined) });
@@ -149,7 +150,11 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   health.mention(() => startFailures.blockedQueues().map((name) => `queue ${name}: pods of several jobs in a row did not start`));
   health.mention(() => (election.isLeader() ? streamFill.alarms() : []));
   health.mention(() => historyProblems(config.current, historyMs));
-  metrics.beforeScrape(() => metrics.leader.set(election.isLeader() ? 1 : 0));
+  metrics.beforeScrape(() => {
+    metrics.leader.set(election.isLeader() ? 1 : 0);
+    // What the leader measures is not said twice, nor by one that measures no more.
+    if (!election.isLeader()) for (const gauge of [metrics.queueLength, metrics.streamFill, metrics.liveJobs]) gauge.reset();
+  });
   config.subscribe((current) => {
     for (const problem of historyProblems(current, historyMs)) log.warn("config.history-too-short", { problem });
   });

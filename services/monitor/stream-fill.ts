@@ -1,4 +1,4 @@
-import { STREAM } from "../../libs/contract/streams.ts";
+import { BUCKET, bucketStream, STREAM } from "../../libs/contract/streams.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
 import type { Broker } from "../../libs/streams/broker.ts";
@@ -8,6 +8,7 @@ const ALARMS: readonly { readonly stream: string; readonly share: number; readon
   { stream: STREAM.jobs, share: 0.9, consequence: "when it is full, producers are refused" },
   { stream: STREAM.retry, share: 0.5, consequence: "when it is full, the oldest retries are lost" },
   { stream: STREAM.deadLetters, share: 0.8, consequence: "when it is full, failed jobs keep their slots" },
+  { stream: bucketStream(BUCKET.records), share: 0.8, consequence: "when it is full, no other job can be recorded or settled" },
 ];
 
 /** How full the streams are that must not fill up (protocol, Limits): as a metric, in the log, and said by `/readyz`. */
