@@ -1,4 +1,4 @@
-import { type JetStreamManager, jetstreamManager, type StreamInfo } from "@nats-io/jetstream";
+import { type ConsumerConfig, type JetStreamManager, jetstreamManager, type StreamInfo } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../contract/errors.ts";
 import type { DispatchConfig } from "../contract/queue-config.ts";
@@ -44,10 +44,15 @@ export class Provisioner {
   }
 }
 
-/** The client's `add` refuses a durable that exists with other values (a queue whose slots were changed), so it is updated. */
+/**
+ * The client's `add` refuses a durable that exists with other values (a queue whose slots were changed), so it is updated; only then, because an
+ * update writes back all that was read before, and would end a pause that a person sets in between.
+ */
 async function ensureConsumer(manager: JetStreamManager, { stream, config }: DesiredConsumer): Promise<void> {
   try {
-    await manager.consumers.update(stream, config.durable_name, config);
+    const found: Partial<ConsumerConfig> = (await manager.consumers.info(stream, config.durable_name)).config;
+    const isSame = Object.entries(config).every(([name, value]) => found[name as keyof ConsumerConfig] === value);
+    if (!isSame) await manager.consumers.update(stream, config.durable_name, config);
   } catch (error) {
     if (!isMissing(error)) throw error;
     await manager.consumers.add(stream, config);

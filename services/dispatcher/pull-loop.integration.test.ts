@@ -116,6 +116,14 @@ describe("the pull loops", () => {
     await jobs(2);
   });
 
+  it("a consumer that somebody removed comes back with the next sweep, and what waited is taken", async () => {
+    await started({ default: {} });
+    await bench.manager.consumers.delete("JOBS", consumerName("default"));
+    await publish("default", 2);
+    await consumers.sweep();
+    await jobs(2);
+  });
+
   it("a configuration that cannot be used changes nothing, and shows", async () => {
     await started({ default: {} });
     cluster.configure("{");

@@ -5,7 +5,10 @@ import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Provisioner } from "../../libs/streams/provision.ts";
 
-/** Keeps the broker's consumers what the configured queues say, now and after each change of the configuration. */
+/**
+ * Keeps the broker's consumers what the configured queues say: now, after each change of the configuration, and with each sweep, for a queue
+ * whose consumer somebody removed stands still.
+ */
 export class ConsumerProvisioning implements Service {
   readonly name = "consumer-provisioning";
   readonly #provisioner: Provisioner;
@@ -34,6 +37,11 @@ export class ConsumerProvisioning implements Service {
     this.#stop.abort();
     this.#changed.resolve();
     await this.#running;
+  }
+
+  sweep(): Promise<void> {
+    this.#changed.resolve();
+    return Promise.resolve();
   }
 
   problem(): string | undefined {

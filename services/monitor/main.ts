@@ -111,6 +111,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     consumers = new ConsumerProvisioning({ provisioner, config, log });
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
     const others = [
+      consumers,
       await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
       new SleepingRecords({ store, missing, queues, patience, nowMs, log }),
       await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
