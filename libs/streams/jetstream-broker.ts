@@ -56,21 +56,23 @@ export class JetStreamBroker implements Broker {
   }
 
   async last(stream: string, subject: string): Promise<StoredMessage | undefined> {
+    // A stream that is away, as while it is restored, says nothing of what it holds: "no record" would have a job made anew.
     return this.#message(stream, { last_by_subj: subject });
   }
 
   async bySequence(stream: string, seq: number): Promise<StoredMessage | undefined> {
-    return this.#message(stream, { seq });
-  }
-
-  async #message(stream: string, query: { seq: number } | { last_by_subj: string }): Promise<StoredMessage | undefined> {
     try {
-      const stored = await this.#manager.streams.getMessage(stream, query);
-      return stored === null ? undefined : storedMessage(stream, stored);
+      return await this.#message(stream, { seq });
     } catch (error) {
+      // A message went with its stream.
       if (isMissing(error)) return undefined;
       throw error;
     }
+  }
+
+  async #message(stream: string, query: { seq: number } | { last_by_subj: string }): Promise<StoredMessage | undefined> {
+    const stored = await this.#manager.streams.getMessage(stream, query);
+    return stored === null ? undefined : storedMessage(stream, stored);
   }
 
   async lastOfMany(stream: string, subjects: readonly string[]): Promise<StoredMessage[]> {

@@ -92,8 +92,10 @@ export function brokerConformance(name: string, open: () => Promise<ConformanceB
       expect(found.map((message) => message.subject)).toEqual([subject]);
     });
 
-    it("a publish to no stream fails", async () => {
+    it("no stream: a publish fails, and nothing is known of what a subject holds", async () => {
       const { broker } = await open();
+      await expect(broker.last("NONE", "events.q.x")).rejects.toThrow();
+      await expect(broker.lastOfMany("NONE", ["events.q.x"])).rejects.toThrow();
       await expect(broker.publish(entry("events.q.x", 0, { stream: "NONE" }))).rejects.toThrow();
     });
 

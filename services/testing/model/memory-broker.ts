@@ -57,7 +57,7 @@ export class MemoryBroker implements Broker {
   }
 
   last(stream: string, subject: string): Promise<StoredMessage | undefined> {
-    return attempt(() => this.#streams.get(stream)?.last(subject));
+    return attempt(() => this.stream(stream).last(subject));
   }
 
   lastOfMany(stream: string, subjects: readonly string[]): Promise<StoredMessage[]> {
