@@ -27,7 +27,7 @@ beforeAll(async () => {
   const cpu = String((await cpuShares()).job);
   await Promise.all([
     jobs.run("dis-pod", SLOW_END, ONLY_ATTEMPT),
-    jobs.run("dis-suspend", SECOND_TIME, ONLY_ATTEMPT),
+    jobs.run("dis-suspend", SLOW_END, ONLY_ATTEMPT),
     jobs.run("dis-evict", SECOND_TIME, ONLY_ATTEMPT),
     jobs.run("dis-preempt", SECOND_TIME, { ...ONLY_ATTEMPT, resources: { requests: { cpu, memory: "4Mi" } } }),
     jobs.run("dis-job", ENDLESS),

@@ -6,8 +6,12 @@ import { LogTails } from "../libs/streams/log-tails.ts";
 import { Installation, NOTHING } from "./harness/installation.ts";
 import { Jobs, memoryOf, only } from "./harness/jobs.ts";
 
-/** One process that holds so many MiB at once; what the kernel then kills is the container's own first process. */
-const hold = (mebibytes: number): string => `exec dd if=/dev/zero of=/dev/null bs=${mebibytes}M count=1`;
+/**
+ * A process holds so many MiB at once; the kernel kills it. The container ends a moment later: containerd tells the two apart, and where they come
+ * together it may say that the container failed before it knows why.
+ */
+const hold = (mebibytes: number): string =>
+  `dd if=/dev/zero of=/dev/null bs=${mebibytes}M count=1; code=$?; [ $code = 0 ] || sleep 1; exit $code`;
 const memory = (limit: string): object => ({ resources: { requests: { cpu: "5m", memory: "4Mi" }, limits: { memory: limit } } });
 
 const SECRET = "s3cr3t-of-the-job";

@@ -32,12 +32,12 @@ const many = (name: string, count: number, seconds: number) =>
   Array.from({ length: count }, (_, index) => jobs.message(`out-${name}-${index}`, `sleep ${seconds}`));
 
 /** They come due while nothing can be made of them. */
-const delayed = (name: string, count: number, ms: number) =>
+const delayed = (count: number) =>
   Array.from({ length: count }, (_, index) => ({
-    id: `out-${name}-later-${index}`,
+    id: `out-later-${index}`,
     template: "exit",
     params: { code: 0 },
-    runAt: new Date(Date.now() + ms).toISOString(),
+    runAt: new Date(Date.now() + 5_000).toISOString(),
   }));
 
 async function expectEachOnce(ids: readonly string[]): Promise<void> {
@@ -48,7 +48,7 @@ async function expectEachOnce(ids: readonly string[]): Promise<void> {
 
 describe(`under a load of ${LOAD} jobs, of which each runs once and none is dead`, () => {
   it("D8: the API server is killed and started again", async () => {
-    const ids = await underLoad([...many("api", LOAD - 10, 3), ...delayed("api", 10, 5_000)]);
+    const ids = await underLoad([...many("api", LOAD - 10, 3), ...delayed(10)]);
     const layout = new ClusterLayout({ name: millrace.cluster.name, stateHome: stateHome() });
     const pid = Number(/\d+/.exec(readFileSync(layout.pidFile("apiserver"), "utf8"))?.[0]);
     process.kill(pid, "SIGKILL");
@@ -57,7 +57,7 @@ describe(`under a load of ${LOAD} jobs, of which each runs once and none is dead
   });
 
   it("NATS is killed, and the kubelet starts it again", async () => {
-    const ids = await underLoad([...many("nats", LOAD - 10, 3), ...delayed("nats", 10, 1_000)]);
+    const ids = await underLoad(many("nats", LOAD, 3));
     await millrace.sigkill("nats");
     await expectEachOnce(ids);
   });

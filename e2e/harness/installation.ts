@@ -252,7 +252,8 @@ export class Installation implements AsyncDisposable {
 
   leftovers(): Promise<Leftovers> {
     const { connection, kube, records, instance, names } = this;
-    return readLeftovers({ connection, kube, records, instance, jobsNamespaces: [names.jobsNamespace] });
+    const more = names.release === testProfile.release ? testProfile.extraNamespaces : [];
+    return readLeftovers({ connection, kube, records, instance, jobsNamespaces: [names.jobsNamespace, ...more] });
   }
 }
 
