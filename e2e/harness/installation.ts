@@ -189,10 +189,18 @@ export class Installation implements AsyncDisposable {
     return command(join(this.cluster.binDir, "kubectl"), ["--kubeconfig", this.cluster.kubeconfig, ...args], { input });
   }
 
-  /** SIGKILL to every process of the service, as the kernel would; resolves when the kubelet has started each again and it is ready. */
+  /**
+   * SIGKILL to every process of the service, as the kernel would; resolves when the kubelet has started each again and it is ready. A pod that was
+   * killed before is replaced first: the kubelet waits longer before each restart of one container.
+   */
   async sigkill(service: ServiceName): Promise<void> {
     await using pods = await this.#servicePods(service);
     await pods.waitFor((all) => all.length > 0 && all.every((pod) => pod.ready));
+    const count = [...pods.values()].length;
+    const worn = [...pods.values()].filter(({ restarts }) => restarts > 0);
+    if (worn.length > 0) await this.kubectl(["-n", this.names.namespace, "delete", "pod", ...worn.map(({ name }) => name)]);
+    const isFresh = (pod: PodState): boolean => pod.ready && worn.every(({ uid }) => uid !== pod.uid);
+    await pods.waitFor((all) => all.length >= count && all.every(isFresh));
     const victims = [...pods.values()];
     const socket = join(this.cluster.stateDir, "containerd.sock");
     const tasks = (await command("ctr", ["-a", socket, "-n", "k8s.io", "task", "ls"]))
