@@ -70,7 +70,7 @@ function endOf({ verdict, at }: AttemptEnded): Partial<AttemptRecord> {
     ...(verdict.node === undefined ? {} : { node: verdict.node }),
     ...(verdict.startedAt !== undefined && isTimestamp(verdict.startedAt) ? { startedAt: verdict.startedAt } : {}),
     ...(verdict.exitCode === undefined ? {} : { exitCode: verdict.exitCode }),
-    ...(verdict.kind === "failed" ? { class: verdict.class } : {}),
+    ...(verdict.kind === "succeeded" ? {} : { class: verdict.kind === "failed" ? verdict.class : verdict.kind }),
     ...(verdict.kind === "succeeded" ? {} : { reason: cut(verdict.reason, 300) }),
   };
 }

@@ -212,7 +212,7 @@ describe("J1: the end of an attempt", () => {
     });
     expect(recordAfter(sight(1), ended(stopped))).toMatchObject({
       reason: "cancelled by ann",
-      attempts: [{ outcome: "cancelled" }],
+      attempts: [{ outcome: "cancelled", class: "cancelled" }],
     });
   });
 
