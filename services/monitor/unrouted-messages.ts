@@ -77,7 +77,8 @@ export class UnroutedMessages {
     const { deadLetters, events, messages, settler } = this.#options.store;
     const source: MessageSource = { stream: STREAM.jobs, seq: stored.seq, storedAt: nanosOfTimestamp(stored.timestamp) };
     const { queue, type } = parseJobSubject(stored.subject) ?? { queue: "", type: "" };
-    const record = await this.#recordOf(stored, queue, source);
+    const id = idOf(stored, source);
+    const record = id === undefined ? undefined : await this.#recordOf(id, queue, source);
     if (record !== undefined) {
       // Nothing is done while its Job runs (invariant I3).
       await settler.finish(record, undefined);
@@ -85,22 +86,26 @@ export class UnroutedMessages {
     }
     const { rejection } = rejected("UNKNOWN_QUEUE", "", "publish to jobs.<queue>.<type> with a queue that is configured");
     const original = { subject: stored.subject, headers: headerValues(stored.header) };
-    await deadLetters.rejected({ queue, type, id: undefined, source, rejection, original, body: stored.data });
-    await events.rejected(queue, undefined, source, rejection, new Date().toISOString());
+    await deadLetters.rejected({ queue, type, id, source, rejection, original, body: stored.data });
+    await events.rejected(queue, id, source, rejection, new Date().toISOString());
     await messages.remove(source, undefined);
   }
 
   /** The record that speaks of this very message: its Job was made before the queue was removed. */
-  async #recordOf({ data, header }: StoredMsg, queue: string, source: MessageSource): Promise<JobRecord | undefined> {
+  async #recordOf(id: string, queue: string, source: MessageSource): Promise<JobRecord | undefined> {
     const { store, instance } = this.#options;
-    const headers = headerValues(header);
-    const opened = openMessage(data, Object.entries(headers));
-    if (opened.kind === "rejected") return undefined;
-    const id = messageId(opened.value, headers[MSG_ID_HEADER]?.[0] ?? "", source);
-    if (id.kind === "rejected") return undefined;
-    const record = (await store.records.get(jobHash(instance, queue, id.value)))?.record;
+    const record = (await store.records.get(jobHash(instance, queue, id)))?.record;
     return record?.source !== undefined && sameSource(record.source, source) ? record : undefined;
   }
+}
+
+/** As the dispatcher reads it (rule D1). */
+function idOf({ data, header }: StoredMsg, source: MessageSource): string | undefined {
+  const headers = headerValues(header);
+  const opened = openMessage(data, Object.entries(headers));
+  if (opened.kind === "rejected") return undefined;
+  const id = messageId(opened.value, headers[MSG_ID_HEADER]?.[0] ?? "", source);
+  return id.kind === "rejected" ? undefined : id.value;
 }
 
 /** Our consumers filter `jobs.<queue>.>`, which needs at least one token after the queue. */
