@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { asciiJson } from "./ascii-json.ts";
+import { asciiJson, jsonOf } from "./ascii-json.ts";
 import type { KeptMessage } from "./event.ts";
 import type { JobRecord, MemoryLimits } from "./record.ts";
 import { parseRetrySubject } from "./subjects.ts";
@@ -86,12 +86,4 @@ export function parseRetryMessage(
   if (named === undefined || !parsed.success || parsed.data.attempt !== named.attempt) return undefined;
   const { subject: original, headers: originals, ...facts } = parsed.data;
   return { ...facts, hash: named.hash, queue: named.queue, original: { subject: original, headers: originals } };
-}
-
-function jsonOf(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -232,3 +232,18 @@ users:
     });
   });
 });
+
+it("the API server's clock is told from its answers; a second more or less is no difference", async () => {
+  let date = new Date(Date.now() + 600_000).toUTCString();
+  await using server = await FakeApiServer.start(({ response }) => {
+    response.setHeader("date", date);
+    return json(response, 200, {});
+  });
+  const aheadMs = async (): Promise<number> => {
+    await server.client.json({ method: "GET", path: "/" });
+    return server.client.serverNowMs() - Date.now();
+  };
+  expect(Math.abs((await aheadMs()) - 600_000)).toBeLessThan(2_000);
+  date = new Date().toUTCString();
+  expect(Math.abs(await aheadMs())).toBeLessThan(100);
+});

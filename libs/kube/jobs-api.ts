@@ -25,7 +25,7 @@ const REASON_LENGTH = 500;
 const PAGE = "500";
 
 /** The API server asks the kubelet, and a node that died answers nothing. */
-const LOG_TIMEOUT_MS = 10_000;
+const LOG_TIMEOUT_MS = 3_000;
 
 /** The kubelet says so in the place of the log, with 200, when it has removed the container. */
 const LOG_IS_GONE = /^(?:unable to retrieve container logs for|failed to try resolving symlinks in path) [^\n]*\n?$/;

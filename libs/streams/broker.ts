@@ -46,6 +46,6 @@ export interface Broker {
   acknowledge(replySubject: string): Promise<boolean>;
   /** `+WPI`: fire and forget, a lost one is made up for by the next. */
   renew(replySubject: string): void;
-  /** The subjects of a bucket's last messages whose header has the value; read without bodies. Cut short by the signal. */
-  subjectsWith(stream: string, header: string, value: string, signal: AbortSignal): Promise<string[]>;
+  /** The subjects of a bucket's last messages whose header has the value, the oldest first, at most so many; read without bodies. Cut short by the signal. */
+  subjectsWith(stream: string, header: string, value: string, signal: AbortSignal, atMost?: number): Promise<string[]>;
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonOf } from "../contract/ascii-json.ts";
 import { DLQ_HEADER, deadJobHeaders, rejectionHeaders } from "../contract/dead-letter.ts";
 import { attemptSource, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
@@ -8,6 +9,10 @@ import { STREAM } from "../contract/streams.ts";
 import { deadLetterSubject, rejectedDeadLetterSubject } from "../contract/subjects.ts";
 import type { Broker, StoredMessage } from "./broker.ts";
 import type { OncePublisher } from "./publish-once.ts";
+
+/** The rest of the DLQ is for jobs that failed: a producer of nothing but garbage must not keep other queues from settling. */
+const SHARE_OF_REJECTED = 0.5;
+const FILL_READ_EVERY_MS = 5_000;
 
 const headerMap = z.record(z.string(), z.array(z.string()));
 
@@ -21,6 +26,7 @@ export class DeadLetters {
   readonly #broker: Broker;
   readonly #once: OncePublisher;
   readonly #logs: KeptLogs;
+  #fill = { readAtMs: Number.NEGATIVE_INFINITY, share: 0 };
 
   constructor(options: { readonly broker: Broker; readonly once: OncePublisher; readonly logs: KeptLogs }) {
     this.#broker = options.broker;
@@ -58,6 +64,14 @@ export class DeadLetters {
     });
   }
 
+  async hasRoomForRejected(): Promise<boolean> {
+    const nowMs = performance.now();
+    if (nowMs - this.#fill.readAtMs > FILL_READ_EVERY_MS) {
+      this.#fill = { readAtMs: nowMs, share: await this.#broker.fillOf(STREAM.deadLetters) };
+    }
+    return this.#fill.share < SHARE_OF_REJECTED;
+  }
+
   async has(record: JobRecord): Promise<boolean> {
     return (await this.#entry(record)) !== undefined;
   }
@@ -66,10 +80,10 @@ export class DeadLetters {
   async keptMessage(record: JobRecord): Promise<KeptMessage | undefined> {
     const entry = await this.#entry(record);
     if (entry === undefined || entry.data.length === 0) return undefined;
-    const json = (name: string): unknown => JSON.parse(entry.headers[name]?.[0] ?? "null");
+    const json = (name: string): unknown => jsonOf(entry.headers[name]?.[0]);
     const original = headerMap.safeParse(json(DLQ_HEADER.headers));
     return {
-      subject: String(json(DLQ_HEADER.subject)),
+      subject: String(json(DLQ_HEADER.subject) ?? ""),
       headers: original.success ? original.data : {},
       bodyBase64: Buffer.from(entry.data).toString("base64"),
     };

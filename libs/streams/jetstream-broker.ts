@@ -160,7 +160,13 @@ export class JetStreamBroker implements Broker {
   }
 
   /** Cut short as well when the broker falls silent: what was there may have expired, and then nothing ever says that it was the last. */
-  async subjectsWith(stream: string, header: string, value: string, signal: AbortSignal): Promise<string[]> {
+  async subjectsWith(
+    stream: string,
+    header: string,
+    value: string,
+    signal: AbortSignal,
+    atMost = Number.POSITIVE_INFINITY,
+  ): Promise<string[]> {
     const info = await this.#manager.streams.info(stream);
     if (info.state.messages === 0) return [];
     const consumer = await this.#client.consumers.get(stream, {
@@ -175,7 +181,7 @@ export class JetStreamBroker implements Broker {
     for await (const message of messages) {
       silence.refresh();
       if (message.headers?.get(header) === value) subjects.push(message.subject);
-      if (message.info.pending === 0) break;
+      if (message.info.pending === 0 || subjects.length >= atMost) break;
     }
     clearTimeout(silence);
     signal.removeEventListener("abort", stop);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonOf } from "../contract/ascii-json.ts";
 import { attemptData, attemptSource, duplicateData, type EventKind, jobEvent, type KeptMessage } from "../contract/event.ts";
 import type { Rejection } from "../contract/message.ts";
 import { currentAttempt, type JobRecord, type JobReference, jobReference } from "../contract/record.ts";
@@ -112,7 +113,7 @@ export class JobEvents {
   async jobOf(record: Pick<JobRecord, "queue" | "hash" | "attempt">, kind: EventKind): Promise<JobReference | undefined> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
     const stored = await this.#broker.last(STREAM.events, subject);
-    const parsed = namesJob.safeParse(stored === undefined ? undefined : JSON.parse(new TextDecoder().decode(stored.data)));
+    const parsed = namesJob.safeParse(stored === undefined ? undefined : jsonOf(new TextDecoder().decode(stored.data)));
     return parsed.success ? parsed.data.data.job : undefined;
   }
 
@@ -122,9 +123,7 @@ export class JobEvents {
     for (const attempt of begins) {
       for (const kind of ["created", "received"] as const) {
         const stored = await this.#broker.last(STREAM.events, eventSubject(record.queue, record.hash, attempt, kind));
-        const parsed = carriesMessage.safeParse(
-          stored === undefined ? undefined : JSON.parse(new TextDecoder().decode(stored.data)),
-        );
+        const parsed = carriesMessage.safeParse(stored === undefined ? undefined : jsonOf(new TextDecoder().decode(stored.data)));
         if (parsed.success && parsed.data.data.messageHash === record.messageHash) return parsed.data.data.message;
       }
     }

@@ -68,6 +68,21 @@ export class RecordStore {
     return outcome.kind === "stored" ? { kind: "won", revision: outcome.seq } : { kind: "lost" };
   }
 
+  /** How full the bucket is, between 0 and 1. */
+  fill(): Promise<number> {
+    return this.#broker.fillOf(this.#stream);
+  }
+
+  /** Forgets the jobs in a state that changed longest ago, `count` at most. How many. */
+  async forgetOldest(state: JobState, count: number, signal: AbortSignal): Promise<number> {
+    const subjects = await this.#broker.subjectsWith(this.#stream, STATE_HEADER, state, signal, count);
+    for (const subject of subjects) {
+      if (signal.aborted) break;
+      await this.#broker.purge(this.#stream, subject);
+    }
+    return subjects.length;
+  }
+
   /** The hashes of all records in one state, read from headers alone. */
   async inState(state: JobState, signal: AbortSignal): Promise<string[]> {
     const subjects = await this.#broker.subjectsWith(this.#stream, STATE_HEADER, state, signal);

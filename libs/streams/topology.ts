@@ -22,7 +22,7 @@ export interface TopologyOptions {
 }
 
 /** Shares of the store. JOBS gets half of what is given out: it refuses publishes when it is full, the others must never be the reason. */
-const SHARE = { jobs: 0.45, retry: 0.1, events: 0.15, deadLetters: 0.1, records: 0.05, logs: 0.05 } as const;
+const SHARE = { jobs: 0.35, retry: 0.1, events: 0.15, deadLetters: 0.1, records: 0.15, logs: 0.05 } as const;
 
 /** A 1 MiB body and its headers. */
 const MAX_JOB_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024;

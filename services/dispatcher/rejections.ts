@@ -11,13 +11,17 @@ import type { Settler } from "../../libs/streams/settle.ts";
 import type { Delivery, PulledMessage } from "./delivery.ts";
 
 export interface RejectionsOptions {
-  readonly deadLetters: Pick<DeadLetters, "rejected">;
+  readonly deadLetters: Pick<DeadLetters, "rejected" | "hasRoomForRejected">;
   readonly events: Pick<JobEvents, "rejected">;
   readonly settler: Pick<Settler, "settle">;
   readonly nowMs: () => number;
   readonly metrics: Metrics;
   readonly log: Log;
 }
+
+const AGAIN_MS = 5_000;
+/** What has no room in the DLQ stays where it is, and in nobody's way but its own queue's. */
+const NO_ROOM_MS = 60_000;
 
 /** Messages that can never run (rules D3, D7, D11). */
 export class Rejections {
@@ -29,8 +33,9 @@ export class Rejections {
 
   /** D7: a record that awaits this attempt dies with it; without one the message is rejected. */
   async refuse(delivery: Delivery, record: JobRecord | undefined, rejection: Rejection): Promise<void> {
-    if (record === undefined || !awaits(record, delivery))
-      return this.reject(delivery.message, delivery.queue, delivery.id, rejection);
+    if (record === undefined) return this.reject(delivery.message, delivery.queue, delivery.id, rejection);
+    // The record moved on meanwhile: delivered again, the message is decided by what it says then (rule D6).
+    if (!awaits(record, delivery)) return delivery.message.nak(AGAIN_MS);
     const { settler, metrics, log, nowMs } = this.#options;
     const { attempt, life, source, message, hash, id, queue } = delivery;
     const at = new Date(nowMs()).toISOString();
@@ -44,6 +49,10 @@ export class Rejections {
   async reject(message: PulledMessage, queue: string, id: string | undefined, rejection: Rejection): Promise<void> {
     const { deadLetters, events, metrics, log, nowMs } = this.#options;
     const { source } = message;
+    if (!(await deadLetters.hasRoomForRejected())) {
+      log.error("message.not-rejected", { queue, source, code: rejection.code, why: "the DLQ is half full: make room in it" });
+      return message.nak(NO_ROOM_MS);
+    }
     const retry = parseRetryMessage(message.subject, message.headers);
     const original = retry?.original ?? { subject: message.subject, headers: message.headers };
     const type = retry?.type ?? parseJobSubject(message.subject)?.type ?? "";

@@ -44,6 +44,8 @@ export class LogKeeper {
     const bytes = parseQuantity(options.queue?.logTail ?? DEFAULT_TAIL) ?? 0;
     const pod = [...pods].sort((a, b) => b.createdAt.localeCompare(a.createdAt)).find(hasStarted);
     const container = options.container ?? (pod === undefined ? undefined : mainContainer(pod)?.name);
+    // A node that is lost answers nothing, and every attempt on it would wait for that.
+    if (pod?.disruption === "DeletionByTaintManager") return false;
     if (bytes === 0 || pod === undefined || container === undefined) return false;
     try {
       const text = await this.#jobs.podLog(pod.namespace, pod.name, container, bytes);

@@ -29,6 +29,7 @@ import { Observer } from "./observer.ts";
 import { Patience } from "./patience.ts";
 import { QueueGauges } from "./queue-gauges.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RecordRoom } from "./record-room.ts";
 import { RemovedQueues } from "./removed-queues.ts";
 import { openRequestServer } from "./requests/open-server.ts";
 import { SleepingRecords } from "./sleeping-records.ts";
@@ -79,7 +80,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     store,
     observer,
     jobs,
-    judge: new AttemptJudge({ jobs, namespaces, logs, nowMs }),
+    judge: new AttemptJudge({ jobs, namespaces, logs, nowMs: () => client.serverNowMs() }),
     missing,
     startFailures,
     config: () => config.current,
@@ -115,8 +116,9 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
       new SleepingRecords({ store, missing, queues, patience, nowMs, log }),
       await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
-      new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs, log }),
+      new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs: () => client.serverNowMs(), log }),
       streamFill,
+      new RecordRoom({ records: store.records, log }),
       await QueueGauges.open({ connection, queues, metrics }),
     ];
     const { SWEEP_INTERVAL: intervalMs } = env;
@@ -126,7 +128,14 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       consumers,
       queue,
       new LeaseKeeper({ liveJobs: live, messages: store.messages, ackWaitMs, metrics }),
-      new NamespaceRoom({ connection, jobs, namespaces: env.JOB_NAMESPACES, selector: jobSelector(instance), nowMs, log }),
+      new NamespaceRoom({
+        connection,
+        jobs,
+        namespaces: env.JOB_NAMESPACES,
+        selector: jobSelector(instance),
+        nowMs: () => client.serverNowMs(),
+        log,
+      }),
       new Sweeper({ records, observer, reconciler, namespaces, others, enqueue, intervalMs, heartbeat: sweepBeat, log }),
     ];
   };
@@ -148,7 +157,11 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   health.mustBeReady({ name: "consumers", problem: () => (election.isLeader() ? consumers?.problem() : undefined) });
   health.mustBeReady({ name: "watch", problem: () => observer.problem() });
   health.mention(() => observer.problems().map((problem) => `namespace ${problem}`));
-  health.mention(() => startFailures.blockedQueues().map((name) => `queue ${name}: pods of several jobs in a row did not start`));
+  health.mention(() =>
+    startFailures
+      .blockedQueues(Object.keys(queues()))
+      .map((name) => `queue ${name}: pods of several jobs in a row did not start`),
+  );
   health.mention(() => (election.isLeader() ? streamFill.alarms() : []));
   health.mention(() => historyProblems(config.current, historyMs));
   metrics.beforeScrape(() => {

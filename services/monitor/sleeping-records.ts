@@ -38,7 +38,7 @@ export class SleepingRecords {
     this.#log = options.log;
   }
 
-  async sweep(signal: AbortSignal): Promise<void> {
+  async sweep(signal: AbortSignal, beat: () => void): Promise<void> {
     const { records } = this.#store;
     const removed = new Map<string, boolean>();
     const hashes = await records.inState("retrying", signal);
@@ -49,6 +49,7 @@ export class SleepingRecords {
         await this.#lookAt(hash, removed).catch((error: unknown) => {
           this.#log.warn("sweep.record-failed", { hash, problem: errorText(error) });
         });
+        beat();
       }
       if (signal.aborted) return;
     }

@@ -24,7 +24,7 @@ export class StartFailures {
     return (this.#failed.get(queue)?.size ?? 0) >= JOBS_IN_A_ROW;
   }
 
-  blockedQueues(): string[] {
-    return [...this.#failed.keys()].filter((queue) => this.isBlocked(queue));
+  blockedQueues(configured: readonly string[]): string[] {
+    return configured.filter((queue) => this.isBlocked(queue));
   }
 }

@@ -175,7 +175,7 @@ describe("J2: trouble at the start", () => {
     expect(await stuck("one")).toMatchObject({ free: 1, blocked: 0 });
     expect(await stuck("two")).toMatchObject({ free: 1, blocked: 0 });
     expect(await stuck("three")).toMatchObject({ free: 0, blocked: 1 });
-    expect(bench.startFailures.blockedQueues()).toEqual([QUEUE]);
+    expect(bench.startFailures.blockedQueues([QUEUE])).toEqual([QUEUE]);
     const good = await bench.running("good");
     bench.cluster.addPod(good.job, isRunning());
     await bench.reconciler.reconcile(good.uid);

@@ -9,7 +9,8 @@ import type { Reconciler } from "./reconciler.ts";
 
 /** Something that a sweep looks through beside the running records. */
 export interface Sweep {
-  sweep(signal: AbortSignal): Promise<void>;
+  /** `beat` after each piece of it, so that a long sweep is not taken for one that stands still. */
+  sweep(signal: AbortSignal, beat: () => void): Promise<void>;
 }
 
 export interface SweeperOptions {
@@ -51,21 +52,22 @@ export class Sweeper implements Service, Sweep {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    const { intervalMs, heartbeat } = this.#options;
+    const { intervalMs } = this.#options;
     while (!signal.aborted) {
       await this.sweep(signal);
-      heartbeat.beat();
       await pause(intervalMs, signal);
     }
   }
 
   /** Once through everything. One part that fails keeps none of the others from being done. */
   async sweep(signal: AbortSignal): Promise<void> {
-    const { others, log } = this.#options;
-    for (const part of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal))]) {
+    const { others, heartbeat, log } = this.#options;
+    const beat = (): void => heartbeat.beat();
+    for (const part of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal, beat))]) {
       await part().catch((error: unknown) => {
         if (!signal.aborted) log.warn("sweep.failed", { problem: errorText(error) });
       });
+      beat();
     }
   }
 
@@ -86,6 +88,7 @@ export class Sweeper implements Service, Sweep {
       await this.#lookAt(hash, seen, gone).catch((error: unknown) => {
         log.warn("sweep.record-failed", { hash, problem: errorText(error) });
       });
+      this.#options.heartbeat.beat();
     }
   }
 

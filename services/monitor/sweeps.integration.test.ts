@@ -22,7 +22,7 @@ let bench: MonitorBench;
 let patience: Patience;
 /** How long somebody has had patience. */
 let waitedMs: number;
-let sweeps: readonly { sweep(signal: AbortSignal): Promise<void> }[];
+let sweeps: readonly { sweep(signal: AbortSignal, beat: () => void): Promise<void> }[];
 beforeAll(async () => {
   bench = await MonitorBench.open();
 });
@@ -48,7 +48,7 @@ async function newSweeps() {
   ];
 }
 async function sweep(): Promise<void> {
-  for (const each of sweeps) await each.sweep(signal);
+  for (const each of sweeps) await each.sweep(signal, () => {});
 }
 const removeQueue = (): void => {
   bench.config = { ...bench.config, queues: {} };
@@ -107,7 +107,7 @@ describe("S2: a retry that should be in RETRY and is not", () => {
     const records = new Counted({ broker: await JetStreamBroker.open(connection) });
     bench.aheadMs = 11_000;
     const options = { missing: new MissingOutcome({ store, nowMs }), queues: () => bench.config.queues, patience, nowMs };
-    await new SleepingRecords({ ...options, store: { ...store, records }, log: silentLog }).sweep(signal);
+    await new SleepingRecords({ ...options, store: { ...store, records }, log: silentLog }).sweep(signal, () => {});
     expect(read).toEqual([hash]);
   });
 
@@ -150,7 +150,7 @@ describe("S2: a retry that should be in RETRY and is not", () => {
     await new SleepingRecords({
       ...options,
       store: { ...store, records: Object.assign(Object.create(store.records), records) },
-    }).sweep(signal);
+    }).sweep(signal, () => {});
     expect(await count("RETRY")).toBe(2);
   });
 });
@@ -257,7 +257,7 @@ describe("a subject that no queue takes", () => {
     expect(await count("DLQ")).toBe(0);
     waitedMs += 1;
     const other = await newSweeps();
-    await Promise.all([sweep(), ...other.map((each) => each.sweep(signal))]);
+    await Promise.all([sweep(), ...other.map((each) => each.sweep(signal, () => {}))]);
     expect(await bench.streams.count("DLQ", "dlq.nobody.hello.>")).toBe(1);
     expect(await bench.streams.count("DLQ", "dlq.default._.>")).toBe(1);
     expect(await count("JOBS")).toBe(1);

@@ -101,12 +101,13 @@ export class MemoryBroker implements Broker {
     this.#delivery(replySubject, (consumer, seq) => consumer.renew(seq, this.#nowMs()));
   }
 
-  subjectsWith(stream: string, header: string, value: string): Promise<string[]> {
+  subjectsWith(stream: string, header: string, value: string, _signal?: AbortSignal, atMost?: number): Promise<string[]> {
     const has = ({ headers }: StoredMessage): boolean => headers[header]?.[0] === value;
     return attempt(() =>
       this.stream(stream)
         .lastOfEach()
         .filter(has)
+        .slice(0, atMost)
         .map(({ subject }) => subject),
     );
   }
