@@ -13,10 +13,11 @@ const QUEUE = "elsewhere";
 const OPEN = "millrace-jobs";
 const FULL = "millrace-jobs-b";
 const SHAKEN = "millrace-jobs-c";
-/** Six times what the quota allows. Settled Jobs count and make room only after a while, so each five take as long as that. */
-const MANY = 30;
+const SOAK = process.env["SOAK"] === "1";
+/** Many times what the quota allows. Settled Jobs count and make room only after a while, so each five take as long as that. */
+const MANY = SOAK ? 50 : 20;
 /** The Job controller tries to make a refused pod again after 1, 2, 4, 8, … seconds, all of them at once: more would wait for minutes. */
-const CROWD = 15;
+const CROWD = SOAK ? 50 : 15;
 
 /** Ends as a container does that is killed with its pod. Only the first attempt lasts. */
 const DIES = first('trap "exit 143" TERM; sleep 600 & wait');
