@@ -21,7 +21,7 @@ export interface TopologyOptions {
   readonly storeBytes: number;
 }
 
-/** Shares of the store. JOBS gets half of what is given out: it refuses publishes when it is full, the others must never be the reason. */
+/** Shares of the store. JOBS gets the largest part: it refuses publishes when it is full, the others must never be the reason. */
 const SHARE = { jobs: 0.35, retry: 0.1, events: 0.15, deadLetters: 0.1, records: 0.15, logs: 0.05 } as const;
 
 /** A 1 MiB body and its headers. */
