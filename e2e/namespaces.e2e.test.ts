@@ -186,32 +186,30 @@ describe("a namespace that is deleted", () => {
   const monitors = (replicas: number): Promise<string> =>
     millrace.kubectl(["-n", millrace.names.namespace, "scale", "deployment/millrace-monitor", `--replicas=${replicas}`]);
 
-  it("D8: takes the pods first, so what ran is lost and tried again, and waits with the rest until an upgrade has made its rights again", async () => {
+  async function expectDeleted(ran: readonly string[]): Promise<void> {
+    for (const id of ran) {
+      expect(await millrace.outcome(id, QUEUE), id).toMatchObject({ state: "dead", attempts: [{ n: 1, class: "deleted" }] });
+      expect(
+        ["created", "retrying", "dead"].map((kind) => count(id, kind)),
+        id,
+      ).toEqual([1, 0, 1]);
+      expect(await deadLettersOf([id]), id).toMatchObject([{ class: "deleted" }]);
+    }
+  }
+
+  it("J5: what ran in it is deleted, once each in the DLQ; what waits is held until an upgrade has made its rights again", async () => {
     const [ran, held] = [ids("gone-ran", 3), ids("gone-held", 3)];
     await start(ran);
     await deleteWhileJobsRun(ran, held);
     await expectHeld(held, /^why {7}.*refusing it since /m);
-    for (const id of ran) {
-      expect((await eventOf(id, "retrying"))[0]?.data, id).toMatchObject({ class: "lost" });
-      expect(
-        ["retrying", "dead"].map((kind) => count(id, kind)),
-        id,
-      ).toEqual([1, 0]);
-    }
+    await expectDeleted(ran);
     await millrace.kubectl(["create", "namespace", SHAKEN]);
     await helmUpgrade();
     await expectRanOnce(held, shakenJobs);
-    for (const id of ran) {
-      expect(await millrace.outcome(id, QUEUE), id).toMatchObject({ state: "succeeded", attempt: 2, counts: { free: 1 } });
-      expect(
-        ["created", "succeeded", "retrying", "dead"].map((kind) => count(id, kind)),
-        id,
-      ).toEqual([2, 1, 1, 0]);
-    }
-    expect(await deadLettersOf(ran)).toEqual([]);
+    expect(await deadLettersOf(ran)).toHaveLength(ran.length);
   });
 
-  it("J5: takes its Jobs too; what no monitor saw end is deleted, once each in the DLQ, and what waits is held", async () => {
+  it("J5: the same while no monitor is there to see it", async () => {
     const [ran, held] = [ids("unseen-ran", 3), ids("unseen-held", 3)];
     const rights = await rightsIn(SHAKEN, "role,rolebinding");
     await start(ran);
@@ -224,14 +222,7 @@ describe("a namespace that is deleted", () => {
     } finally {
       await monitors(2);
     }
-    for (const id of ran) {
-      expect(await millrace.outcome(id, QUEUE), id).toMatchObject({ state: "dead", attempts: [{ n: 1, class: "deleted" }] });
-      expect(
-        ["created", "retrying", "dead"].map((kind) => count(id, kind)),
-        id,
-      ).toEqual([1, 0, 1]);
-      expect(await deadLettersOf([id]), id).toMatchObject([{ class: "deleted" }]);
-    }
+    await expectDeleted(ran);
     await expectHeld(held, /^why {7}.*refusing it since /m);
     await millrace.kubectl(["create", "namespace", SHAKEN]);
     await millrace.kubectl(["-n", SHAKEN, "apply", "-f", "-"], rights);

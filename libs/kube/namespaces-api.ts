@@ -12,11 +12,21 @@ export class NamespacesApi {
 
   /** J5: true only when the server says 404. A 403 is never "gone"; a namespace that is being removed is still there. */
   async isGone(name: string): Promise<boolean> {
+    return (await this.#state(name)) === "gone";
+  }
+
+  /** Gone, or on the way: nothing can be made in it any more. */
+  async isLeaving(name: string): Promise<boolean> {
+    const state = await this.#state(name);
+    return state === "gone" || state === "leaving";
+  }
+
+  async #state(name: string): Promise<"there" | "leaving" | "gone" | "unknown"> {
     try {
-      await this.#client.json<V1Namespace>({ method: "GET", path: `/api/v1/namespaces/${name}` });
-      return false;
+      const { metadata } = await this.#client.json<V1Namespace>({ method: "GET", path: `/api/v1/namespaces/${name}` });
+      return metadata?.deletionTimestamp === undefined ? "there" : "leaving";
     } catch (error) {
-      if (isKubeApiError(error)) return error.isNotFound();
+      if (isKubeApiError(error)) return error.isNotFound() ? "gone" : "unknown";
       throw error;
     }
   }

@@ -125,7 +125,7 @@ describe("D8: the cluster says no, which is nobody's fault", () => {
     expect(await bench.record("stays")).toBeUndefined();
   });
 
-  it("retries of a blocked namespace leave half of the retry slots to the others: the rest goes back to sleep at once", async () => {
+  it("retries of a blocked namespace leave retry slots to the others: the rest goes back to sleep at once", async () => {
     bench.configure({ queue: { slots: 100, retrySlots: 2 } });
     const retries = [await bench.retrying("one"), await bench.retrying("two")];
     bench.cluster.refuse("jobs", UNAVAILABLE);

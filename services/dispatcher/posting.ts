@@ -51,8 +51,8 @@ export type PostOutcome =
 
 /** Text in quotes may be the producer's; reasons never carry payload. */
 const QUOTED = /"(?:[^"\\]|\\.)*"/g;
-/** Work that a blocked namespace may take of a queue's slots: the other half is for the queue's other namespaces. */
-const HELD_SHARE = 2;
+/** What one dispatcher holds of a queue's slots for a blocked namespace: with two of them half is left for the queue's other namespaces. */
+const HELD_SHARE = 4;
 /** NAKed, a message whose handling failed stays where it is. */
 const FAILED_MS = 5_000;
 

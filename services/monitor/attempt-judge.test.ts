@@ -46,7 +46,7 @@ function bench(said: string, env: readonly { name: string; value: string }[] = [
   const tails = { put: async (hash: string, attempt: number, text: string) => void kept.set(`${hash}.${attempt}`, text) };
   const judge = new AttemptJudge({
     jobs,
-    namespaces: { isGone: async () => false },
+    namespaces: { isGone: async () => false, isLeaving: async () => false },
     logs: new LogKeeper({ jobs, tails, log: silentLog }),
     nowMs: () => Date.parse("2026-01-01T00:00:10Z"),
   });

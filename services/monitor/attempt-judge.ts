@@ -22,7 +22,7 @@ export type Judgement =
 
 export interface AttemptJudgeOptions {
   readonly jobs: Pick<JobsApi, "get" | "pods" | "suspend" | "deletePods">;
-  readonly namespaces: Pick<NamespacesApi, "isGone">;
+  readonly namespaces: Pick<NamespacesApi, "isGone" | "isLeaving">;
   readonly logs: Pick<LogKeeper, "keep">;
   readonly nowMs: () => number;
 }
@@ -111,7 +111,7 @@ export class AttemptJudge {
     const verdict = judge(current, pods, { nodeLoss: queue?.nodeLoss ?? "fast" });
     if (verdict.kind !== "live") {
       if (verdict.kind === "failed") await this.#keepLog({ ...sighting, pods }, identity, queue, fresh, verdict.container);
-      return { kind: "ended", verdict, stopped: current.suspended };
+      return { kind: "ended", verdict: await this.#unlessNamespaceLeaves(job, pods, verdict), stopped: current.suspended };
     }
     if (!current.suspended) return { kind: "live" };
     await this.#keepLog({ ...sighting, pods }, identity, queue, fresh);
@@ -119,10 +119,19 @@ export class AttemptJudge {
     return { kind: "ended", verdict: judgeStopped(current, pods), stopped: true };
   }
 
+  /** J5: a namespace that is deleted takes its pods before its Jobs. Somebody wanted that, so nothing of it is tried again. */
+  async #unlessNamespaceLeaves({ namespace }: JobView, pods: readonly PodView[], verdict: Ended): Promise<Ended> {
+    const taken = verdict.kind === "failed" && pods.some(({ deletedAt }) => deletedAt !== undefined);
+    if (!taken || !(await this.#options.namespaces.isLeaving(namespace))) return verdict;
+    return { ...verdict, class: "deleted", reason: `its namespace was deleted: ${verdict.reason}` };
+  }
+
   /** J2, J5: pods that outlive their Job object are taken away before anything is concluded from its absence. */
   async #judgeGone({ job, pods }: Sighting, queue: QueueConfig | undefined): Promise<Judgement> {
     const verdict = judge(job, pods, { nodeLoss: queue?.nodeLoss ?? "fast" });
-    if (verdict.kind !== "live") return { kind: "ended", verdict, stopped: false };
+    if (verdict.kind !== "live") {
+      return { kind: "ended", verdict: await this.#unlessNamespaceLeaves(job, pods, verdict), stopped: false };
+    }
     const listed = await this.#listed(job);
     if (!(await this.#clear(job, listed))) return { kind: "live", againInMs: STOP_LOOK_MS };
     if (job.suspended) return { kind: "ended", verdict: judgeStopped(job, together(listed, pods)), stopped: true };

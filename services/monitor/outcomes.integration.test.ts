@@ -306,6 +306,21 @@ describe("J5: a Job that is gone, and what the streams know", () => {
     },
   );
 
+  it.each([
+    [true, { state: "dead", attempts: [{ class: "deleted" }] }],
+    [false, { state: "retrying", attempts: [{ class: "lost" }] }],
+  ])("a pod that is deleted while its namespace is deleted (%s) is not tried again", async (isLeaving, expected) => {
+    const made = await bench.running("leaving");
+    const terminated = { exitCode: 137, reason: "Error", finishedAt: "2026-01-01T00:00:31Z" };
+    const pod = bench.cluster.end(made.job, "Failed", {
+      containerStatuses: [{ name: "main", image: "", imageID: "", ready: false, restartCount: 0, state: { terminated } }],
+    } as object);
+    Object.assign(pod.metadata ?? {}, { deletionTimestamp: "2026-01-01T00:00:30Z", deletionGracePeriodSeconds: 30 });
+    if (isLeaving) bench.cluster.leaving.add("jobs");
+    await bench.reconciler.reconcile(made.uid);
+    expect(await bench.record(made.hash)).toMatchObject(expected);
+  });
+
   it("403 is never gone; with its namespace it is", async () => {
     const made = await bench.running("hidden");
     bench.remove(made.job);

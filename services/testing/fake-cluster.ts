@@ -37,6 +37,8 @@ export class FakeCluster implements AsyncDisposable {
   readonly logs = new Map<string, string>();
   /** Nothing in them may be read or written. */
   readonly forbidden = new Set<string>();
+  /** Namespaces that are being deleted: what is in them goes one after the other. */
+  readonly leaving = new Set<string>();
   /** Pods that are to go stay until `podsGo`, as on a node whose kubelet takes its time. */
   podsLinger = false;
   /** What every POST is answered with, whatever its namespace. */
@@ -167,7 +169,8 @@ export class FakeCluster implements AsyncDisposable {
   #namespace(response: ServerResponse, name: string): undefined {
     if (this.#removed.has(name)) return refuse(response, 404, "NotFound", `namespaces "${name}" not found`);
     if (this.forbidden.has(name)) return refuse(response, 403, "Forbidden", `namespaces "${name}" is forbidden`);
-    return json(response, 200, { metadata: { name } });
+    const deletionTimestamp = this.leaving.has(name) ? { deletionTimestamp: new Date().toISOString() } : {};
+    return json(response, 200, { metadata: { name, ...deletionTimestamp } });
   }
 
   #configMaps({ query, response }: Asked): undefined {

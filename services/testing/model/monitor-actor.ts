@@ -35,7 +35,7 @@ export class MonitorActor {
     this.#options = options;
     const { broker, cluster, watched, config, nowMs } = options;
     const log = silentLog;
-    const namespaces = { isGone: () => Promise.resolve(false) };
+    const namespaces = { isGone: () => Promise.resolve(false), isLeaving: () => Promise.resolve(false) };
     this.#store = jobStore({ broker, instance: INSTANCE, logs: NO_LOGS, nowMs });
     const missing = new MissingOutcome({ store: this.#store, nowMs });
     this.observer = new MemoryObserver({ cluster: watched, onJob: (uid) => void this.#dirty.add(uid) });
