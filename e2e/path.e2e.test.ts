@@ -65,7 +65,7 @@ describe("a message becomes a finished Job", () => {
   it("J1: the termination message is the result; a failed exit is dead-lettered with its class and the raw bytes", async () => {
     const job = { prefixName: "t", namespace: "millrace-jobs", image: "busybox:latest" };
     const ok = { id: "path-result", job: { ...job, command: ["/bin/sh", "-c", "echo 42 > /dev/termination-log"] } };
-    const bad = JSON.stringify({ id: "path-exit", job: { ...job, command: ["/bin/sh", "-c", "exit 3"] } });
+    const bad = JSON.stringify({ id: "path-exit", job: { ...job, backoffLimit: 0, command: ["/bin/sh", "-c", "exit 3"] } });
     await millrace.publish("jobs.default.x", ok);
     await millrace.publish("jobs.default.x", bad);
     expect((await millrace.outcome("path-result")).result).toBe("42\n");
