@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { recordIn } from "../../libs/contract/testing/records.ts";
 import { eventText, reportJson, reportText } from "./get.ts";
+import { printable } from "./table.ts";
 
 const record = recordIn("dead", { reason: "container main exited with code 3" });
 const { id, hash, queue } = record;
@@ -48,4 +49,9 @@ describe("millrace get", () => {
     expect(text.split("\n").filter((line) => line.startsWith("state"))).toEqual(["state     succeeded"]);
     expect(eventText({ kind: "dead", at: "T", attempt: 1, reason: hostile })).not.toMatch(/[\p{Cc}\u202e]/u);
   });
+});
+
+it("the line end of a result is none of it", () => {
+  expect(printable("42\n")).toBe("42");
+  expect(printable("4\n2")).toBe("4?2");
 });

@@ -16,7 +16,7 @@ export function tableText<Row>(columns: readonly Column<Row>[], rows: readonly R
 /** What a terminal obeys instead of showing it: control characters, and those that change the direction of a line or break it. */
 const OBEYED = /[\p{Cc}\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu;
 
-/** Ids and reasons come from producers, results from whatever ran. */
+/** Ids and reasons come from producers, results from whatever ran, often with the line end of an `echo`. */
 export function printable(text: string): string {
-  return text.replace(OBEYED, "?");
+  return text.trimEnd().replace(OBEYED, "?");
 }
