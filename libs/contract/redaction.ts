@@ -12,16 +12,24 @@ const SECRET_NAME = /TOKEN|PASSWORD|PASSWD|KEY|SECRET|CREDENTIAL/i;
 
 /** Shorter values are words and numbers that any log is full of. */
 const SECRET_LENGTH = 4;
+/** Of one line of several. */
+const SECRET_LINE_LENGTH = 16;
 
 /** The literal values of variables whose names say that they are secret. What comes from a Secret object is not readable, and not known here. */
 export function secretsOf(containers: readonly ContainerEnv[]): readonly Secret[] {
   const found = containers.flatMap(({ env }) =>
     (env ?? []).flatMap(({ name, value }) =>
       // The kubelet gives the container one `$` for each `$$` (see `literal`).
-      value !== undefined && SECRET_NAME.test(name) ? [{ name, value: value.replaceAll("$$", "$") }] : [],
+      value !== undefined && SECRET_NAME.test(name) ? withLines({ name, value: value.replaceAll("$$", "$") }) : [],
     ),
   );
   return found.filter(({ value }) => value.length >= SECRET_LENGTH).sort((a, b) => b.value.length - a.value.length);
+}
+
+/** A key of many lines is a secret in each of them: a log that is followed is redacted line by line. */
+function withLines({ name, value }: Secret): readonly Secret[] {
+  const lines = value.split(/\r?\n/).filter((line) => line.length >= SECRET_LINE_LENGTH);
+  return value.includes("\n") ? [{ name, value }, ...lines.map((line) => ({ name, value: line }))] : [{ name, value }];
 }
 
 /**

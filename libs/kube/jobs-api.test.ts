@@ -146,6 +146,7 @@ describe("following a log", () => {
     ]);
     expect(Object.fromEntries(server.asked[0]?.query ?? [])).toEqual({
       container: "main",
+      limitBytes: "4194304",
       timestamps: "true",
       sinceTime: "2026-01-01T00:00:01.1Z",
     });
@@ -154,6 +155,7 @@ describe("following a log", () => {
   it("without times: lines as they are", async () => {
     text(["one\n\n", "three"]);
     expect(await api.podLogLines("jobs", "p", "main")).toEqual([{ text: "one" }, { text: "" }, { text: "three" }]);
+    expect(server.asked[0]?.query.get("tailLines")).toBe("10000");
   });
 });
 

@@ -27,6 +27,10 @@ const PAGE = "500";
 /** The API server asks the kubelet, and a node that died answers nothing. */
 const LOG_TIMEOUT_MS = 3_000;
 
+/** What one question about a log may bring into memory; people ask for several at once. */
+const LOG_PART_BYTES = 4 * 2 ** 20;
+const LOG_TAIL_LINES = 10_000;
+
 /** The kubelet says so in the place of the log, with 200, when it has removed the container. */
 const LOG_IS_GONE = /^(?:unable to retrieve container logs for|failed to try resolving symlinks in path) [^\n]*\n?$/;
 
@@ -160,6 +164,9 @@ export class JobsApi {
     const { sinceTime, timestamps = false } = options;
     const query = {
       container,
+      // From the oldest line asked for on: whoever follows asks for what comes after.
+      limitBytes: String(LOG_PART_BYTES),
+      ...(sinceTime === undefined ? { tailLines: String(LOG_TAIL_LINES) } : {}),
       ...(timestamps ? { timestamps: "true" } : {}),
       ...(sinceTime === undefined ? {} : { sinceTime }),
     };
