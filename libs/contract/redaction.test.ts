@@ -109,7 +109,9 @@ describe("the tail of a log", () => {
 });
 
 it("each line of a key of many lines is a secret", () => {
-  const secrets = secretsOf([{ env: [{ name: "PRIVATE_KEY", value: "-----BEGIN-----\nMIIEvQIBADANBgkqhkiG\nab\n-----END-----" }] }]);
+  const secrets = secretsOf([
+    { env: [{ name: "PRIVATE_KEY", value: "-----BEGIN-----\nMIIEvQIBADANBgkqhkiG\nab\n-----END-----" }] },
+  ]);
   expect(redact("got MIIEvQIBADANBgkqhkiG and ab", secrets)).toBe("got [redacted PRIVATE_KEY] and ab");
   expect(redact("x -----BEGIN-----\nMIIEvQIBADANBgkqhkiG\nab\n-----END----- y", secrets)).toBe("x [redacted PRIVATE_KEY] y");
 });

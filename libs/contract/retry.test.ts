@@ -224,6 +224,12 @@ describe("memory after OOM", () => {
     expect(last.attempts.at(-1)).toMatchObject({ class: "oom", memory: { main: "100Mi" } });
   });
 
+  it("a kill that is only taken for OOM is tried again at the limit, too, for it may have been another", () => {
+    const atLimit = { ...oom("4Gi"), presumed: true } as const;
+    expect(retryDecision(ranTo(1), atLimit, policy())).toMatchObject({ kind: "retry", free: false });
+    expect(retryDecision(ranTo(1), oom("4Gi"), policy())).toMatchObject({ kind: "dead" });
+  });
+
   it("stays when a later attempt fails for another reason, and each container has its own", () => {
     const record = ranTo(2, { attempts: [{ n: 2, uid: "u", memory: { main: "48Mi", side: "1Gi" } }] });
     const memory = { main: "48Mi", side: "1Gi" };

@@ -80,6 +80,8 @@ function memoryRetry(record: JobRecord, failed: Failed, policy: RetryPolicy): Re
   // Without a limit of its own the container used up its node: that more would help is not known.
   if (container === undefined || memoryLimit === undefined) return budgetRetry(record, policy, heldMemory(record));
   const more = escalate(memoryLimit, factor, limit);
+  // A kill that is only taken for lack of memory may have been another: it is tried again as it was.
+  if (more === undefined && failed.presumed === true) return budgetRetry(record, policy, heldMemory(record));
   if (more === undefined) return dead(`it had ${memoryLimit}, and retry.oom.limit is ${limit}`);
   return budgetRetry(record, policy, { ...heldMemory(record), [container]: more });
 }

@@ -84,6 +84,13 @@ describe("J1: how an attempt ended", () => {
       ],
     ),
     [
+      "killed with a memory limit, and containerd missed the kernel's word: taken for OOM",
+      { ...failed(), memoryLimits: { main: "64Mi" } },
+      [podViewOf({ containers: [ended(137, "Error")] })],
+      { class: "oom", exitCode: 137, container: "main", memoryLimit: "64Mi", presumed: true },
+    ],
+    ["killed without a memory limit: an exit", failed(), [podViewOf({ containers: [ended(137, "Error")] })], { class: "exit" }],
+    [
       "OOMKilled without a limit: its node ran out",
       failed(),
       [podViewOf({ containers: [ended(137, "OOMKilled")] })],

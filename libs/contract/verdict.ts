@@ -25,6 +25,8 @@ export interface Failed extends Evidence {
   readonly container?: string;
   /** Of the container that was killed for memory, as its Job's pod template says; a retry gets more than this. */
   readonly memoryLimit?: string;
+  /** The class is what the evidence is taken for, not what it says. */
+  readonly presumed?: true;
 }
 
 /** Stopped because somebody asked for it (rule P1), and it had not succeeded before. */
@@ -37,7 +39,7 @@ export type Ended = Succeeded | Failed | Cancelled;
 export type Verdict = { readonly kind: "live" } | Ended;
 
 /** What failed and why: a `Failed` without the times. */
-type Cause = Pick<Failed, "class" | "reason" | "container" | "memoryLimit" | "exitCode">;
+type Cause = Pick<Failed, "class" | "reason" | "container" | "memoryLimit" | "presumed" | "exitCode">;
 
 /** Reasons of `DisruptionTarget` (KEP-3329, Kubernetes 1.36); every one of them is nobody's fault. */
 const DISRUPTION: Readonly<Record<string, { readonly class: FailureClass; readonly what: string }>> = {
@@ -64,8 +66,13 @@ const IMAGE_CANNOT_RUN =
 /** With an exit code of 137, which the kubelet makes up, also for a container that never started. */
 const UNSEEN = "ContainerStatusUnknown";
 
+/**
+ * 128 + SIGKILL. Whatever Kubernetes kills for a reason of its own is told from the pod before the container is asked. What is left is the kernel:
+ * containerd says `Error` instead of `OOMKilled` when the container ends before the kernel's word of it arrives (seen in one of eight).
+ */
+const SIGKILLED = 137;
 /** SIGKILL and SIGTERM: how a container ends whose pod is deleted. */
-const KILLED = new Set([137, 143]);
+const KILLED = new Set([SIGKILLED, 143]);
 
 /** A container's end is told by its node's clock, the delete request by the API server's, both in whole seconds. */
 const CLOCKS_DIFFER_MS = 2_000;
@@ -240,6 +247,16 @@ function containerCause(job: JobView, name: string, { exitCode, reason, message 
           ...what,
           memoryLimit: limit,
         };
+  }
+  const limit = job.memoryLimits[name];
+  if (exitCode === SIGKILLED && reason === "Error" && limit !== undefined) {
+    return {
+      class: "oom",
+      reason: `container ${name} was killed, by nobody that is known; with its limit of ${limit} that is taken for lack of memory`,
+      ...what,
+      memoryLimit: limit,
+      presumed: true,
+    };
   }
   if (START_FAILURES.has(reason)) {
     return IMAGE_CANNOT_RUN.test(message)

@@ -40,7 +40,7 @@ export const namedTemplates: { [name: string]: Helper } = {
 {{- range .constraints -}}
 {{- $all = append $all (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) -}}
 {{- end -}}
-{{- toYaml $all -}}`,
+{{- toJson $all -}}`,
   },
   "millrace.repeatedNames": {
     doc: "The names in a list of environment variables that are the chart's own, or there twice; separated by commas.",

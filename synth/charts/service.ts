@@ -113,7 +113,7 @@ function spreadConstraints(name: ServiceName): Expression<V1TopologySpreadConstr
   const labels = Object.entries(selectorLabels(name)).map(([key, value]) => `${goString(key)} ${argument(expressionOf(value))}`);
   const constraints = v[name].topologySpreadConstraints.code;
   const code = `include "millrace.topologySpread" (dict "constraints" ${constraints} "labels" (dict ${labels.join(" ")}))`;
-  return new Expression(`${code} | fromYamlArray`, "block");
+  return new Expression(`${code} | fromJsonArray`, "block");
 }
 
 /** Server-side apply, Helm 4's way, refuses a pod in which a variable is there twice; without it the last one would win, without a word. */

@@ -41,7 +41,7 @@
 {{- range .constraints -}}
 {{- $all = append $all (ternary . (set (deepCopy .) "labelSelector" $selector) (hasKey . "labelSelector")) -}}
 {{- end -}}
-{{- toYaml $all -}}
+{{- toJson $all -}}
 {{- end }}
 
 {{- /* The names in a list of environment variables that are the chart's own, or there twice; separated by commas. */}}
