@@ -3,8 +3,9 @@ import { join } from "node:path";
 import type { V1Job, V1JobList, V1Pod } from "@kubernetes/client-node";
 import { DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
-import { openTunnel, type Tunnel } from "../../cli/src/port-forward.ts";
+import { openTunnel, type ServiceAddress, type Tunnel } from "../../cli/src/port-forward.ts";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
+import { isMillraceError } from "../../libs/contract/errors.ts";
 import { jobHash, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
@@ -12,6 +13,7 @@ import { kubeconfigAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
 import { jobsPath } from "../../libs/kube/jobs-api.ts";
 import { Watch } from "../../libs/kube/watch.ts";
+import { pause } from "../../libs/runtime/backoff.ts";
 import { readEnv } from "../../libs/runtime/env.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { connectNats, natsEnv } from "../../libs/streams/connection.ts";
@@ -35,6 +37,8 @@ export interface DeadLetter {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 }
+
+const NATS_READY_MS = 120_000;
 
 interface PodState {
   readonly uid: string;
@@ -78,7 +82,7 @@ export class Installation implements AsyncDisposable {
   static async open(names: ReleaseNames = testProfile): Promise<Installation> {
     const { kubeconfig } = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
     const kube = new KubeClient({ access: await kubeconfigAccess(kubeconfig) });
-    const tunnel = await openTunnel({
+    const tunnel = await tunnelAtLast({
       kubeconfig,
       context: undefined,
       namespace: names.namespace,
@@ -262,6 +266,19 @@ export class Installation implements AsyncDisposable {
     const { connection, kube, records, instance, names } = this;
     const more = names.release === testProfile.release ? testProfile.extraNamespaces : [];
     return readLeftovers({ connection, kube, records, instance, jobsNamespaces: [names.jobsNamespace, ...more] });
+  }
+}
+
+/** As the command does: a pod that is just being started, or whose node has just come back, is waited for. */
+async function tunnelAtLast(address: ServiceAddress): Promise<Tunnel> {
+  const deadline = AbortSignal.timeout(NATS_READY_MS);
+  for (;;) {
+    try {
+      return await openTunnel(address);
+    } catch (error) {
+      if (!isMillraceError(error) || error.code !== "NATS_NOT_READY" || deadline.aborted) throw error;
+      await pause(1_000, deadline);
+    }
   }
 }
 
