@@ -9,10 +9,10 @@ import { STREAM } from "../contract/streams.ts";
 import { deadLetterSubject, rejectedDeadLetterSubject } from "../contract/subjects.ts";
 import type { Broker, StoredMessage } from "./broker.ts";
 import type { OncePublisher } from "./publish-once.ts";
+import { StreamRoom } from "./stream-room.ts";
 
 /** The rest of the DLQ is for jobs that failed: a producer of nothing but garbage must not keep other queues from settling. */
 const SHARE_OF_REJECTED = 0.5;
-const FILL_READ_EVERY_MS = 5_000;
 
 const headerMap = z.record(z.string(), z.array(z.string()));
 
@@ -26,12 +26,14 @@ export class DeadLetters {
   readonly #broker: Broker;
   readonly #once: OncePublisher;
   readonly #logs: KeptLogs;
-  #fill = { readAtMs: Number.NEGATIVE_INFINITY, share: 0 };
+  readonly #room: StreamRoom;
 
   constructor(options: { readonly broker: Broker; readonly once: OncePublisher; readonly logs: KeptLogs }) {
     this.#broker = options.broker;
     this.#once = options.once;
     this.#logs = options.logs;
+    const { broker } = options;
+    this.#room = new StreamRoom({ broker, stream: STREAM.deadLetters, share: SHARE_OF_REJECTED, nowMs: () => performance.now() });
   }
 
   /** `message` undefined: the bytes were lost; the entry says so and is empty. */
@@ -64,12 +66,8 @@ export class DeadLetters {
     });
   }
 
-  async hasRoomForRejected(): Promise<boolean> {
-    const nowMs = performance.now();
-    if (nowMs - this.#fill.readAtMs > FILL_READ_EVERY_MS) {
-      this.#fill = { readAtMs: nowMs, share: await this.#broker.fillOf(STREAM.deadLetters) };
-    }
-    return this.#fill.share < SHARE_OF_REJECTED;
+  hasRoomForRejected(): Promise<boolean> {
+    return this.#room.isLeft();
   }
 
   async has(record: JobRecord): Promise<boolean> {

@@ -6,6 +6,7 @@ import { type MessageSource, sameSource } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { retryAtSubject, retryRunSubject } from "../contract/subjects.ts";
 import type { Broker } from "./broker.ts";
+import { StreamRoom } from "./stream-room.ts";
 
 /** ADR-51: the broker publishes the message under the target when the time has come. The target must be in the same stream. */
 const SCHEDULE_HEADER = "Nats-Schedule";
@@ -13,17 +14,17 @@ const TARGET_HEADER = "Nats-Schedule-Target";
 
 /** Retries of jobs that ran are never kept out; what only waits for the cluster may fill RETRY up to here, for it discards what is old. */
 const ROOM_FOR_WAITING = 0.25;
-const FILL_READ_EVERY_MS = 5_000;
 
 /** RETRY: attempts that are due or sleep until they are. A sleeping one holds no slot, no acknowledgement and no worker. */
 export class Retries {
   readonly #broker: Broker;
   readonly #nowMs: () => number;
-  #fill = { readAtMs: Number.NEGATIVE_INFINITY, share: 0 };
+  readonly #room: StreamRoom;
 
   constructor(options: { readonly broker: Broker; readonly nowMs: () => number }) {
     this.#broker = options.broker;
     this.#nowMs = options.nowMs;
+    this.#room = new StreamRoom({ ...options, stream: STREAM.retry, share: ROOM_FOR_WAITING });
   }
 
   /**
@@ -56,12 +57,8 @@ export class Retries {
   }
 
   /** Whether messages that could stay in JOBS may be moved here. */
-  async hasRoom(): Promise<boolean> {
-    const nowMs = this.#nowMs();
-    if (nowMs - this.#fill.readAtMs > FILL_READ_EVERY_MS) {
-      this.#fill = { readAtMs: nowMs, share: await this.#broker.fillOf(STREAM.retry) };
-    }
-    return this.#fill.share < ROOM_FOR_WAITING;
+  hasRoom(): Promise<boolean> {
+    return this.#room.isLeft();
   }
 
   /** Whether the attempt waits here, due or asleep. */
