@@ -50,7 +50,7 @@ function effectOf(failed: Failed, config: RetryConfig): FailureEffect {
   return effectOfClass(failed.class, config);
 }
 
-export function effectOfClass(failureClass: FailureClass, config: RetryConfig): FailureEffect {
+function effectOfClass(failureClass: FailureClass, config: RetryConfig): FailureEffect {
   return config.classes[failureClass] ?? EFFECT_OF_CLASS[failureClass];
 }
 
@@ -87,7 +87,7 @@ function memoryRetry(record: JobRecord, failed: Failed, policy: RetryPolicy): Re
 }
 
 /** Attempts of this life that cost one, the ended one included. */
-export function burntAttempts(record: JobRecord): number {
+function burntAttempts(record: JobRecord): number {
   return record.attempt - record.budgetFrom + 1 - record.counts.free - record.counts.blocked;
 }
 

@@ -26,10 +26,10 @@ export interface JobStore {
 export async function openJobStore(options: {
   readonly connection: NatsConnection;
   readonly instance: Instance;
-}): Promise<JobStore & { readonly logs: LogTails }> {
+}): Promise<JobStore & { readonly logs: LogTails; readonly broker: Broker }> {
   const logs = await LogTails.open(options.connection);
   const broker = await JetStreamBroker.open(options.connection);
-  return { ...jobStore({ broker, instance: options.instance, logs, nowMs: Date.now }), logs };
+  return { ...jobStore({ broker, instance: options.instance, logs, nowMs: Date.now }), logs, broker };
 }
 
 export function jobStore(options: {

@@ -14,7 +14,6 @@ import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
-import { JetStreamBroker } from "../../libs/streams/jetstream-broker.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { AttemptJudge } from "./attempt-judge.ts";
@@ -64,7 +63,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const { HISTORY: historyMs, ACK_WAIT: ackWaitMs, STREAM_REPLICAS: replicas, STORE_SIZE: storeBytes } = env;
   const provisioner = new Provisioner({ connection, topology: { instance, historyMs, ackWaitMs, replicas, storeBytes } });
   const store = await openJobStore({ connection, instance });
-  const broker = await JetStreamBroker.open(connection);
+  const { broker } = store;
   const jobs = new JobsApi({ client });
   const namespaces = new NamespacesApi({ client });
   const config = new DispatchConfigSource({ client, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
