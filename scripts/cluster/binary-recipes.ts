@@ -1,6 +1,6 @@
 import type { GoModule } from "./go-module.ts";
 
-export const binaryNames = ["kubernetes", "helm", "coredns", "nats-server", "keda", "helm3"] as const;
+export const binaryNames = ["kubernetes", "helm", "coredns", "nats-server", "keda", "helm3", "kwok"] as const;
 export type BinaryName = (typeof binaryNames)[number];
 
 /** What `up` builds. The others are built when something asks for them. */
@@ -87,5 +87,13 @@ export const recipes: Record<BinaryName, Recipe> = {
     sharesKubernetesModules: true,
     linkerFlags: ["-X helm.sh/helm/v3/internal/version.version=v3.22.0"],
     typicalSeconds: 120,
+  },
+  /** Nodes that are none: benchmarks need ten thousand pods that run, and no machine here runs them. */
+  kwok: {
+    module: { path: "sigs.k8s.io/kwok", version: "v0.8.0" },
+    packages: ["sigs.k8s.io/kwok/cmd/kwok"],
+    sharesKubernetesModules: false,
+    linkerFlags: [],
+    typicalSeconds: 80,
   },
 };
