@@ -95,9 +95,9 @@ export class Jobs implements AsyncDisposable {
     return { record, entries };
   }
 
-  /** Of every job of this suite: the invariants, one Job per attempt among them, by streams and Job history alone. */
-  async violations(): Promise<unknown[]> {
-    const hashes = new Set([...this.#queues].map(([id, queue]) => this.#millrace.hash(id, queue)));
+  /** Of every job of this suite, or of some: the invariants, one Job per attempt among them, by streams and Job history alone. */
+  async violations(ids: Iterable<string> = this.#queues.keys()): Promise<unknown[]> {
+    const hashes = new Set([...ids].map((id) => this.#millrace.hash(id, this.#queues.get(id))));
     const { connection, instance } = this.#millrace;
     const evidence = await gatherEvidence({ connection, instance, history: this.#history, hashes });
     const perAttempt = Map.groupBy(evidence.jobs, ({ hash, attempt }) => `${hash}-a${attempt}`);

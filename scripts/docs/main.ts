@@ -1,6 +1,11 @@
-// Writes the parts of docs/ that are made from code.
+// Writes the parts of docs/ that are made from code, and from what the fault suite measured if it ran on this machine.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { faultsPage, recordedFaults } from "./faults.ts";
 import { messageSchema } from "./message-schema.ts";
 
-writeFileSync(join(import.meta.dirname, "../../docs/message.schema.json"), messageSchema());
+const docs = join(import.meta.dirname, "../../docs");
+
+writeFileSync(join(docs, "message.schema.json"), messageSchema());
+const faults = recordedFaults();
+if (faults.length > 0) writeFileSync(join(docs, "faults.md"), faultsPage(faults));

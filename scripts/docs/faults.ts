@@ -1,0 +1,45 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { FAULTS_DIR, type FaultRow, faultRow } from "../../e2e/harness/fault-report.ts";
+
+/** The rows that the last runs of the fault suite on this machine left; none when it never ran here. */
+export function recordedFaults(folder = FAULTS_DIR): FaultRow[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((file) => file.endsWith(".json"))
+    .sort()
+    .map((file) => faultRow.parse(JSON.parse(readFileSync(join(folder, file), "utf8"))));
+}
+
+/** docs/faults.md: what was done to a running installation under load, and what came of it. */
+export function faultsPage(rows: readonly FaultRow[]): string {
+  const lines = rows.map(({ fault, what, jobs, lost, doubled, healMs }) => {
+    const cells = [fault, what, jobs, lost, doubled, seconds(healMs)];
+    return `| ${cells.map((cell) => String(cell).replaceAll("|", "\\|")).join(" | ")} |`;
+  });
+  return `# Faults
+
+What was done to a running installation under load, and what came of it: measured by \`e2e/faults\` on the local cluster, and written by \`npm run docs\`.
+
+- **lost** and **doubled** are the oracle's (\`services/testing/oracle.ts\`): it reads the streams and every Job that ever was, not what the services say.
+- **time to heal** is from the end of the fault, or from its begin when it ends by itself, to the first creation or outcome that was recorded after it.
+
+| fault | what happened | jobs | lost | doubled | time to heal |
+|---|---|---|---|---|---|
+${lines.join("\n")}
+
+${machines(rows)}
+`;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** Who ran which kind of rounds. */
+function machines(rows: readonly FaultRow[]): string {
+  const runs = rows.map(
+    ({ machine, soak }) => `${soak ? "The long rounds (`make soak`)" : "The short rounds (`make test`)"} on ${machine}`,
+  );
+  return `${[...new Set(runs)].join(". ")}, with everything on it: control plane, nodes, NATS, Millrace and the pods.`;
+}
