@@ -1,32 +1,208 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { VERSION } from "./version.ts";
 
-/** Every metric that a service exports, in one place. Labels are bounded: queues come from the configuration, the rest are enums. */
+/** The services that have `/metrics`. */
+export const METERED_SERVICES = ["dispatcher", "monitor"] as const;
+export type MeteredService = (typeof METERED_SERVICES)[number];
+
+/** What docs/metrics.md says of a metric. */
+export interface MetricDeclaration {
+  readonly name: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  /** A sentence, with the unit. */
+  readonly help: string;
+  readonly labels: readonly string[];
+  readonly services: readonly MeteredService[];
+}
+
+const BOTH = METERED_SERVICES;
+const DISPATCHER = ["dispatcher"] as const;
+const MONITOR = ["monitor"] as const;
+
+/** From a millisecond to ten minutes: what waits behind a pause or a full namespace is beyond it, and has figures of its own. */
+const LATENCY_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+const START_SECONDS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
+const RUN_SECONDS = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 43_200, 86_400];
+const ANSWER_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Stands for every queue that is not configured: only the configuration makes label values. */
+export const UNCONFIGURED_QUEUE = "(unconfigured)";
+
+/**
+ * Every metric, in one place; a service exports those that it feeds. Labels are bounded: queues and namespaces come from the configuration, the
+ * rest are enums, and never an id.
+ */
 export class Metrics {
   readonly registry = new Registry();
-  readonly queueLength = this.#gauge("queue_length", "Messages of the queue that wait or run", ["queue"]);
-  readonly messagesProcessed = this.#counter("messages_processed_total", "Messages whose outcome is recorded as succeeded", [
+  readonly #declared: { readonly metric: Counter | Gauge | Histogram; readonly declaration: MetricDeclaration }[] = [];
+
+  readonly queueLength = this.#gauge(
+    MONITOR,
+    "queue_length",
+    "Messages of the queue that wait or run, as of the last sweep; retries that sleep are not among them.",
+    ["queue"],
+  );
+  readonly messagesProcessed = this.#counter(
+    MONITOR,
+    "messages_processed_total",
+    "Messages whose job succeeded, and whose outcome is recorded.",
+    ["queue"],
+  );
+  readonly messagesFailed = this.#counter(
+    BOTH,
+    "messages_failed_total",
+    "Messages that went to the DLQ: the dispatcher counts those that could not run, the monitor those whose attempts failed for good.",
+    ["queue"],
+  );
+  readonly oldestWaiting = this.#gauge(
+    MONITOR,
+    "millrace_oldest_waiting_seconds",
+    "Age of the oldest message or due retry that no dispatcher has been given yet, in seconds, as of the last sweep; 0 when none waits.",
+    ["queue"],
+  );
+  readonly dispatchLatency = this.#histogram(
+    DISPATCHER,
+    "millrace_dispatch_latency_seconds",
+    "From the moment the broker stored a message, or a retry became due, until its Job was created, in seconds of the broker's clock.",
+    ["queue"],
+    LATENCY_SECONDS,
+  );
+  readonly jobsCreated = this.#counter(DISPATCHER, "millrace_jobs_created_total", "Jobs created, one for each attempt.", [
     "queue",
   ]);
-  readonly messagesFailed = this.#counter("messages_failed_total", "Messages that were dead-lettered", ["queue"]);
-  readonly jobsCreated = this.#counter("millrace_jobs_created_total", "Jobs created", ["queue"]);
-  readonly duplicates = this.#counter("millrace_duplicates_total", "Messages whose job existed already", ["queue"]);
-  readonly rejections = this.#counter("millrace_rejections_total", "Messages that could never run", ["queue", "code"]);
-  readonly leaseRenewals = this.#counter("millrace_lease_renewals_total", "Message leases renewed", []);
-  readonly blocked = this.#gauge("millrace_blocked_messages", "Messages held because their namespace accepts no Jobs", [
+  readonly redeliveries = this.#counter(
+    DISPATCHER,
+    "millrace_redeliveries_total",
+    "Deliveries that were not a message's first: a lease ran out, or a dispatcher handed the message back.",
+    ["queue"],
+  );
+  readonly duplicates = this.#counter(
+    DISPATCHER,
+    "millrace_duplicates_total",
+    "Messages that were acknowledged because another message with the same id and body has made the job.",
+    ["queue"],
+  );
+  readonly rejections = this.#counter(
+    DISPATCHER,
+    "millrace_rejections_total",
+    "Messages that can never run and went to the DLQ at first sight, by the code of the error.",
+    ["queue", "code"],
+  );
+  readonly dispatchFailures = this.#counter(
+    DISPATCHER,
+    "millrace_dispatch_failures_total",
+    "Deliveries whose handling failed, as when the broker or the API server did not answer; they are delivered again.",
+    [],
+  );
+  readonly blocked = this.#gauge(
+    DISPATCHER,
+    "millrace_blocked_messages",
+    "Messages that this dispatcher holds because their namespace accepts no Jobs of the queue.",
+    ["queue", "namespace"],
+  );
+  readonly blockedSeconds = this.#counter(
+    DISPATCHER,
+    "millrace_blocked_seconds_total",
+    "For how long the namespace has accepted no Jobs of the queue, in seconds, by the reason of its last refusal.",
+    ["queue", "namespace", "reason"],
+  );
+  readonly postLimit = this.#gauge(
+    DISPATCHER,
+    "millrace_post_limit",
+    "Jobs that this dispatcher creates at once at most, as the API server bears it.",
+    [],
+  );
+  readonly liveJobs = this.#gauge(MONITOR, "millrace_live_jobs", "Jobs whose outcome is not recorded yet.", ["queue"]);
+  readonly startDelay = this.#histogram(
+    MONITOR,
+    "millrace_start_delay_seconds",
+    "From the creation of a Job until its container started, in seconds: scheduling, images and volumes.",
+    ["queue"],
+    START_SECONDS,
+  );
+  readonly jobDuration = this.#histogram(
+    MONITOR,
+    "millrace_job_duration_seconds",
+    "For how long the container of an attempt ran, in seconds, by its outcome: succeeded, failed or cancelled.",
+    ["queue", "outcome"],
+    RUN_SECONDS,
+  );
+  readonly attemptsEnded = this.#counter(
+    MONITOR,
+    "millrace_attempts_ended_total",
+    "Attempts whose outcome is recorded, by class: succeeded, cancelled, or what made it fail.",
+    ["queue", "class"],
+  );
+  readonly retries = this.#counter(
+    MONITOR,
+    "millrace_retries_total",
+    "Attempts that failed and are made again, by the class of the failure.",
+    ["queue", "class"],
+  );
+  readonly sleepingRetries = this.#gauge(
+    MONITOR,
+    "millrace_sleeping_retries",
+    "Retries, delayed starts and blocked messages that sleep in RETRY until they are due, as of the last sweep.",
+    ["queue"],
+  );
+  readonly deadLetters = this.#gauge(MONITOR, "millrace_dead_letters", "Entries of the queue in the DLQ, as of the last sweep.", [
     "queue",
-    "namespace",
   ]);
-  readonly postLimit = this.#gauge("millrace_post_limit", "Jobs that may be created at once, as the API server bears it", []);
-  readonly retries = this.#counter("millrace_retries_total", "Attempts that are made again", ["queue", "class"]);
-  readonly streamFill = this.#gauge("millrace_stream_fill_ratio", "How full a stream is, of its max_bytes", ["stream"]);
-  readonly leader = this.#gauge("millrace_leader", "1 on the replica that leads", []);
-  readonly liveJobs = this.#gauge("millrace_live_jobs", "Jobs that have not been settled", []);
+  readonly leaseRenewals = this.#counter(
+    MONITOR,
+    "millrace_lease_renewals_total",
+    "Times that the lease on the message of a live Job was renewed.",
+    [],
+  );
+  readonly reconcileFailures = this.#counter(
+    MONITOR,
+    "millrace_reconcile_failures_total",
+    "Looks at a Job that failed, as when its outcome could not be recorded; each is repeated after a pause.",
+    [],
+  );
+  readonly streamFill = this.#gauge(
+    MONITOR,
+    "millrace_stream_fill_ratio",
+    "How full a stream is, of its max_bytes, between 0 and 1, as of the last sweep.",
+    ["stream"],
+  );
+  readonly leader = this.#gauge(
+    BOTH,
+    "millrace_leader",
+    "1 on the replica that leads; on every dispatcher when all of them work.",
+    [],
+  );
+  readonly natsConnected = this.#gauge(BOTH, "millrace_nats_connected", "1 while the service is connected to NATS.", []);
+  readonly kubeRequests = this.#counter(
+    BOTH,
+    "millrace_kube_requests_total",
+    "Requests to the API server, by HTTP method and status; the code is 0 when no answer came.",
+    ["method", "code"],
+  );
+  readonly kubeLatency = this.#histogram(
+    BOTH,
+    "millrace_kube_request_duration_seconds",
+    "How long a request to the API server took until it was answered, in seconds; of a watch, until it began.",
+    ["method"],
+    ANSWER_SECONDS,
+  );
+  readonly buildInfo = this.#gauge(BOTH, "millrace_build_info", "Always 1; the label is the version that runs.", ["version"]);
 
   readonly #beforeScrape: (() => void)[] = [];
 
+  /** A name that is no service's has all of them. */
   constructor(service: string) {
     this.registry.setDefaultLabels({ service });
     collectDefaultMetrics({ register: this.registry });
+    const known = METERED_SERVICES.find((name) => name === service);
+    for (const { metric, declaration } of this.#declared) {
+      if (known === undefined || declaration.services.includes(known)) this.registry.registerMetric(metric);
+    }
+    this.buildInfo.set({ version: VERSION }, 1);
+  }
+
+  get declarations(): readonly MetricDeclaration[] {
+    return this.#declared.map(({ declaration }) => declaration);
   }
 
   /** For gauges that are read where they are, when they are asked for. */
@@ -34,16 +210,38 @@ export class Metrics {
     this.#beforeScrape.push(update);
   }
 
+  /** What the leader measures is not said twice, nor by one that measures no more. */
+  resetLeaderGauges(): void {
+    const { queueLength, oldestWaiting, liveJobs, sleepingRetries, deadLetters, streamFill } = this;
+    for (const gauge of [queueLength, oldestWaiting, liveJobs, sleepingRetries, deadLetters, streamFill]) gauge.reset();
+  }
+
   text(): Promise<string> {
     for (const update of this.#beforeScrape) update();
     return this.registry.metrics();
   }
 
-  #counter<Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> {
-    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  #counter<Label extends string>(services: readonly MeteredService[], name: string, help: string, labels: Label[]) {
+    const counter = new Counter({ name, help, labelNames: labels, registers: [] });
+    this.#declared.push({ metric: counter, declaration: { name, type: "counter", help, labels, services } });
+    return counter;
   }
 
-  #gauge<Label extends string>(name: string, help: string, labelNames: Label[]): Gauge<Label> {
-    return new Gauge({ name, help, labelNames, registers: [this.registry] });
+  #gauge<Label extends string>(services: readonly MeteredService[], name: string, help: string, labels: Label[]) {
+    const gauge = new Gauge({ name, help, labelNames: labels, registers: [] });
+    this.#declared.push({ metric: gauge, declaration: { name, type: "gauge", help, labels, services } });
+    return gauge;
+  }
+
+  #histogram<Label extends string>(
+    services: readonly MeteredService[],
+    name: string,
+    help: string,
+    labels: Label[],
+    buckets: number[],
+  ) {
+    const histogram = new Histogram({ name, help, labelNames: labels, buckets, registers: [] });
+    this.#declared.push({ metric: histogram, declaration: { name, type: "histogram", help, labels, services } });
+    return histogram;
   }
 }
