@@ -28,7 +28,8 @@ async function expectEachOnce(millrace: Installation, ids: readonly string[]): P
   await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
 }
 
-describe("two releases that share a namespace of Jobs", () => {
+// Each of the three has releases of its own and mostly waits for pods: they run beside each other.
+describe.concurrent("two releases that share a namespace of Jobs", () => {
   const other = new TestRelease({
     cluster,
     names: { release: "other", namespace: "other", jobsNamespace: testProfile.jobsNamespace },
@@ -54,18 +55,20 @@ describe("two releases that share a namespace of Jobs", () => {
   });
 });
 
-describe("the life of a release, in namespaces that enforce Pod Security restricted", () => {
+describe.concurrent("the life of a release, in namespaces that enforce Pod Security restricted", () => {
   const life = new TestRelease({ cluster, names: { release: "life", namespace: "life", jobsNamespace: "life-jobs" } });
   beforeAll(async () => {
     await life.createNamespaces();
     await life.upgrade(withSleep);
   });
 
-  it("helm test publishes a job and sees its outcome", async () => {
+  it("helm test publishes a job and sees its outcome", { concurrent: false }, async () => {
     expect(await life.test()).toContain("Phase:          Succeeded");
   });
 
-  it("upgrade with changed values and rollback while 50 jobs run: each runs once and none is lost", async () => {
+  it("upgrade with changed values and rollback while 50 jobs run: each runs once and none is lost", {
+    concurrent: false,
+  }, async () => {
     const ids = Array.from({ length: 50 }, (_, index) => `upgraded-${index}`);
     {
       await using millrace = await Installation.open(life.names);
@@ -78,7 +81,7 @@ describe("the life of a release, in namespaces that enforce Pod Security restric
     await expectEachOnce(millrace, ids);
   });
 
-  it("uninstalled and installed again while jobs run: what was published is settled", async () => {
+  it("uninstalled and installed again while jobs run: what was published is settled", { concurrent: false }, async () => {
     const ids = Array.from({ length: 5 }, (_, index) => `kept-${index}`);
     {
       await using millrace = await Installation.open(life.names);
@@ -95,7 +98,7 @@ describe("the life of a release, in namespaces that enforce Pod Security restric
     await expectEachOnce(millrace, ids);
   });
 
-  it("its namespaces can be deleted while jobs run", async () => {
+  it("its namespaces can be deleted while jobs run", { concurrent: false }, async () => {
     {
       await using millrace = await Installation.open(life.names);
       await millrace.publish("jobs.default.sleep", sleep("cut-off", 600));
@@ -106,7 +109,7 @@ describe("the life of a release, in namespaces that enforce Pod Security restric
   });
 });
 
-it("Helm 3 installs, tests, upgrades, rolls back and uninstalls the same chart", async () => {
+it.concurrent("Helm 3 installs, tests, upgrades, rolls back and uninstalls the same chart", async () => {
   const { helm3 } = await ensureBinaries(["helm3"], () => {});
   const names = { release: "three", namespace: "three", jobsNamespace: "three" };
   const three = new TestRelease({ cluster, names, helm: helm3 });
