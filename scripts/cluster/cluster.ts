@@ -25,6 +25,8 @@ export interface LocalClusterOptions {
   /** Clusters of different names live side by side. */
   readonly name: string;
   readonly progress: (line: string) => void;
+  /** etcd flushes each write to the disk, as in production. @default false */
+  readonly durable?: boolean;
 }
 
 /**
@@ -49,7 +51,7 @@ export class LocalCluster {
   readonly #progress: (line: string) => void;
 
   constructor(options: LocalClusterOptions) {
-    this.#layout = new ClusterLayout({ name: options.name, stateHome: stateHome() });
+    this.#layout = new ClusterLayout({ name: options.name, stateHome: stateHome(), durable: options.durable ?? false });
     this.#remains = new ClusterRemains({ layout: this.#layout });
     this.#progress = options.progress;
     this.name = options.name;

@@ -35,7 +35,7 @@ function controlPlaneSpecs(
         "--advertise-client-urls=http://127.0.0.1:2379",
         "--listen-peer-urls=http://127.0.0.1:2380",
         // A development cluster: worth starting afresh after a power cut, not worth a disk flush per write. A killed process loses nothing.
-        "--unsafe-no-fsync",
+        ...(layout.durable ? [] : ["--unsafe-no-fsync"]),
       ],
       probe: { kind: "http", url: "http://127.0.0.1:2379/health" },
     },

@@ -30,8 +30,10 @@ export class ClusterLayout {
   readonly name: string;
   readonly stateDir: string;
   readonly lockFile: string;
+  readonly durable: boolean;
 
-  constructor(options: { readonly name: string; readonly stateHome: string }) {
+  /** `durable`: what is acknowledged survives a power cut, at the price of a disk flush per write. @default false */
+  constructor(options: { readonly name: string; readonly stateHome: string; readonly durable?: boolean }) {
     if (!/^[a-z][a-z0-9-]{0,30}$/.test(options.name) || /-node\d+$/.test(options.name)) {
       throw new ClusterError(
         "NAME_INVALID",
@@ -39,6 +41,7 @@ export class ClusterLayout {
       );
     }
     this.name = options.name;
+    this.durable = options.durable ?? false;
     this.stateDir = join(options.stateHome, "clusters", options.name);
     this.lockFile = join(options.stateHome, "clusters", `.${options.name}.lock`);
     if (Buffer.byteLength(this.stateDir) + LONGEST_SOCKET_SUFFIX > SOCKET_PATH_LIMIT) {

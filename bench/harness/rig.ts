@@ -1,0 +1,216 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { connect } from "@nats-io/transport-node";
+import type { Instance } from "../../libs/contract/names.ts";
+import { type LiveConfig, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
+import { Provisioner } from "../../libs/streams/provision.ts";
+import { QueueConsumers } from "../../libs/streams/queue-consumers.ts";
+import { BenchProcess } from "./processes.ts";
+import type { Stage } from "./stage.ts";
+
+export const QUEUE = "default";
+const ACK_WAIT_MS = 120_000;
+const HISTORY_MS = 30 * 86_400_000;
+const STORE_BYTES = 8 * 2 ** 30;
+/** Publishes whose acknowledgement is awaited at once. */
+const PUBLISHES_IN_FLIGHT = 256;
+
+export type RigService = "dispatcher" | "monitor";
+
+export interface RigOptions {
+  readonly stage: Stage;
+  /** Names its namespaces; several rigs live side by side, each with a broker of its own. */
+  readonly name: string;
+  readonly services: readonly RigService[];
+  /** Each takes three: NATS and the health servers of both services. */
+  readonly firstPort: number;
+  readonly slots: number;
+  /** More arguments of Node, such as a profiler's. */
+  readonly nodeArguments?: readonly string[];
+}
+
+/** The message that is published again and again: a template, parameters and an id, as a producer writes them. */
+export function messageBody(id: string): string {
+  return JSON.stringify({ id, template: "hello", params: { name: "world" } });
+}
+
+/**
+ * An installation of Millrace as plain processes: the bundle of the image with the chart's environment, connected straight to the API server, and a
+ * NATS that syncs every write.
+ *
+ *   opened (provisioned, ready) → (publish | pause | resume)* → disposed: no processes, no namespaces' rest but Jobs
+ */
+export class Rig implements AsyncDisposable {
+  readonly name: string;
+  readonly instance: Instance;
+  readonly namespace: string;
+  readonly config: LiveConfig;
+  readonly natsUrl: string;
+  readonly nats: BenchProcess;
+  readonly services: ReadonlyMap<RigService, BenchProcess>;
+  readonly connection: NatsConnection;
+  readonly streams: JetStreamManager;
+  readonly #client: JetStreamClient;
+  readonly #consumers: QueueConsumers;
+
+  private constructor(fields: {
+    name: string;
+    instance: Instance;
+    config: LiveConfig;
+    natsUrl: string;
+    nats: BenchProcess;
+    services: ReadonlyMap<RigService, BenchProcess>;
+    connection: NatsConnection;
+    streams: JetStreamManager;
+    consumers: QueueConsumers;
+  }) {
+    this.name = fields.name;
+    this.instance = fields.instance;
+    this.namespace = namespaceOf(fields.name);
+    this.config = fields.config;
+    this.natsUrl = fields.natsUrl;
+    this.nats = fields.nats;
+    this.services = fields.services;
+    this.connection = fields.connection;
+    this.streams = fields.streams;
+    this.#client = jetstream(fields.connection);
+    this.#consumers = fields.consumers;
+  }
+
+  static async open(options: RigOptions): Promise<Rig> {
+    const { stage, name, firstPort, slots } = options;
+    const namespace = namespaceOf(name);
+    const instance: Instance = `${namespace}.millrace`;
+    const configText = JSON.stringify({ queues: { [QUEUE]: { slots } }, templates: { hello: HELLO } });
+    await stage.cluster.kubectl().apply([
+      { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
+      { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "millrace", namespace }, data: { "config.json": configText } },
+    ]);
+    const folder = join(stage.cluster.stateDir, "bench", name);
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    const nats = await startNats(stage, folder, firstPort);
+    const natsUrl = `nats://127.0.0.1:${firstPort}`;
+    const connection = await connect({ servers: natsUrl });
+    const config = parseDispatchConfig(configText);
+    const topology = { instance, historyMs: HISTORY_MS, ackWaitMs: ACK_WAIT_MS, replicas: 1, storeBytes: STORE_BYTES };
+    const provisioner = new Provisioner({ connection, topology });
+    await provisioner.streams();
+    await provisioner.consumers(config);
+    const env = (service: RigService, port: number): Record<string, string> => ({
+      NODE_ENV: "production",
+      KUBECONFIG: stage.cluster.kubeconfig,
+      MILLRACE_INSTANCE: instance,
+      POD_NAME: `millrace-${service}-0`,
+      POD_NAMESPACE: namespace,
+      CONFIG_MAP: "millrace",
+      LEASE_NAME: `millrace-${service}`,
+      JOBS_NAMESPACE: namespace,
+      JOB_NAMESPACES: namespace,
+      HTTP_SERVER_PORT: String(port),
+      NATS_URL: natsUrl,
+      STORE_SIZE: String(STORE_BYTES),
+    });
+    const services = new Map<RigService, BenchProcess>();
+    for (const [index, service] of options.services.entries()) {
+      const port = firstPort + 1 + index;
+      const command = [process.execPath, ...(options.nodeArguments ?? []), join(stage.bundle, "main.js"), service];
+      const started = new BenchProcess({
+        name: service,
+        command,
+        env: env(service, port),
+        logFile: join(folder, `${service}.log`),
+      });
+      services.set(service, started);
+      await untilReady(started, port);
+    }
+    const streams = await jetstreamManager(connection);
+    const consumers = await QueueConsumers.open(connection);
+    return new Rig({ name, instance, config, natsUrl, nats, services, connection, streams, consumers });
+  }
+
+  service(name: RigService): BenchProcess {
+    const found = this.services.get(name);
+    if (found === undefined) throw new Error(`the rig ${this.name} has no ${name}`);
+    return found;
+  }
+
+  /** Its own processes, by what they are. */
+  pids(): Record<string, number> {
+    return { nats: this.nats.pid, ...Object.fromEntries([...this.services].map(([name, { pid }]) => [name, pid])) };
+  }
+
+  /** Resolves when all are stored. */
+  async publish(ids: readonly string[]): Promise<void> {
+    const left = ids.values();
+    const worker = async (): Promise<void> => {
+      for (const id of left) await this.publishOne(id);
+    };
+    await Promise.all(Array.from({ length: Math.min(PUBLISHES_IN_FLIGHT, ids.length) }, worker));
+  }
+
+  async publishOne(id: string): Promise<void> {
+    await this.#client.publish(`jobs.${QUEUE}.hello`, messageBody(id));
+  }
+
+  /** What is published from now on waits in the stream. */
+  async pause(): Promise<void> {
+    await this.#consumers.pause(QUEUE, {});
+  }
+
+  async resume(): Promise<void> {
+    await this.#consumers.resume(QUEUE);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.services.values()].map((service) => service.stop()));
+    await this.connection.close();
+    await this.nats.stop();
+  }
+}
+
+const HELLO = {
+  image: "busybox:latest",
+  command: ["echo", "hello $(params.name)"],
+  resources: { limits: { memory: "64Mi" }, requests: { cpu: "10m" } },
+  params: { type: "object", properties: { name: { type: "string" } }, additionalProperties: false },
+} as const;
+
+function namespaceOf(name: string): string {
+  return `bench-${name}`;
+}
+
+async function startNats(stage: Stage, folder: string, port: number): Promise<BenchProcess> {
+  const configFile = join(folder, "nats.conf");
+  writeFileSync(
+    configFile,
+    [
+      `listen: "127.0.0.1:${port}"`,
+      "max_payload: 2MiB",
+      // As the chart has it: what is acknowledged is on the disk.
+      `jetstream { store_dir: "${join(folder, "store")}", sync_interval: always, max_file_store: ${STORE_BYTES} }`,
+    ].join("\n"),
+  );
+  const nats = new BenchProcess({
+    name: "nats",
+    command: [stage.natsServer, "--config", configFile],
+    logFile: join(folder, "nats.log"),
+  });
+  await nats.lines("Server is ready", 1, 20_000);
+  return nats;
+}
+
+async function untilReady(service: BenchProcess, port: number): Promise<void> {
+  const deadlineMs = performance.now() + 30_000;
+  for (;;) {
+    const ready = await fetch(`http://127.0.0.1:${port}/readyz`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    if (ready) return;
+    if (performance.now() > deadlineMs) throw new Error(`${service.name} does not become ready; its log: ${service.logFile}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
