@@ -44,6 +44,14 @@ export class RawPoster implements AsyncDisposable {
     return list.items.length + (list.metadata.remainingItemCount ?? 0);
   }
 
+  /** How many of them are settled: they have a ttl, which none has at its creation. */
+  async settled(namespace: string): Promise<number> {
+    const list = (await this.#send("GET", jobsPath(namespace), HEADERS)) as {
+      readonly items: readonly { readonly spec: { readonly ttlSecondsAfterFinished?: number } }[];
+    };
+    return list.items.filter(({ spec }) => spec.ttlSecondsAfterFinished !== undefined).length;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.destroy();
   }

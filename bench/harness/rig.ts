@@ -40,7 +40,7 @@ export function messageBody(id: string): string {
  * An installation of Millrace as plain processes: the bundle of the image with the chart's environment, connected straight to the API server, and a
  * NATS that syncs every write.
  *
- *   opened (provisioned, ready) → (publish | pause | resume)* → disposed: no processes, no namespaces' rest but Jobs
+ *   opened (provisioned, ready) → (publish | load)* → disposed: no processes, no namespaces' rest but Jobs
  */
 export class Rig implements AsyncDisposable {
   readonly name: string;
@@ -155,13 +155,12 @@ export class Rig implements AsyncDisposable {
     await this.#client.publish(`jobs.${QUEUE}.hello`, messageBody(id));
   }
 
-  /** What is published from now on waits in the stream. */
-  async pause(): Promise<void> {
+  /** Stores them while the queue is paused; what is returned lets the dispatcher begin. */
+  async load(ids: readonly string[]): Promise<() => Promise<void>> {
     await this.#consumers.pause(QUEUE, {});
-  }
-
-  async resume(): Promise<void> {
+    await this.publish(ids.slice(1));
     await this.#consumers.resume(QUEUE);
+    return () => this.publish(ids.slice(0, 1));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
