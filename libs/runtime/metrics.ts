@@ -103,7 +103,7 @@ export class Metrics {
   readonly blockedSeconds = this.#counter(
     DISPATCHER,
     "millrace_blocked_seconds_total",
-    "For how long the namespace has accepted no Jobs of the queue, in seconds, by the reason of its last refusal.",
+    "For how long this dispatcher has seen the namespace accept no Jobs of the queue, in seconds, by the reason of the last refusal.",
     ["queue", "namespace", "reason"],
   );
   readonly postLimit = this.#gauge(
@@ -185,6 +185,12 @@ export class Metrics {
     "How long a request to the API server took until it was answered, in seconds; of a watch, until it began.",
     ["method"],
     ANSWER_SECONDS,
+  );
+  readonly traceSpans = this.#counter(
+    BOTH,
+    "millrace_trace_spans_total",
+    "Spans that the collector took (exported) and those that it did not take in time (dropped); only where tracing is configured.",
+    ["outcome"],
   );
   readonly buildInfo = this.#gauge(BOTH, "millrace_build_info", "Always 1; the label is the version that runs.", ["version"]);
 

@@ -1,4 +1,5 @@
 import type { Clock } from "../../libs/runtime/clock.ts";
+import type { BlockCause } from "./block-cause.ts";
 
 /** What is blocked together: a namespace may be full or forbidden for one queue, and open for the next. */
 export interface BlockageKey {
@@ -11,6 +12,7 @@ export interface PostBlocked {
   readonly kind: "blocked";
   readonly why: string;
   readonly status: number;
+  readonly cause: BlockCause;
   readonly counts: boolean;
 }
 
@@ -47,5 +49,7 @@ export interface BlockageOptions<T> {
   readonly onRefused: (item: T, why: string) => void;
   /** Once for each blockage, at its first refusal; not again when it recovers and closes anew. */
   readonly onBlocked?: (reason: BlockReason) => void;
+  /** For so long the key has been closed since it was said last; at every change, and when it is asked for. */
+  readonly onClosedFor?: (key: BlockageKey, cause: BlockCause, closedMs: number) => void;
   readonly random?: () => number;
 }

@@ -9,8 +9,8 @@ interface Item {
 }
 const item = (id: string): Item => ({ id });
 const ACCEPTED: PostReport = { kind: "accepted" };
-const FORBIDDEN: PostReport = { kind: "blocked", why: "forbidden", status: 403, counts: true };
-const FULL: PostReport = { kind: "blocked", why: "exceeded quota", status: 403, counts: false };
+const FORBIDDEN: PostReport = { kind: "blocked", why: "forbidden", status: 403, cause: "forbidden", counts: true };
+const FULL: PostReport = { kind: "blocked", why: "exceeded quota", status: 403, cause: "quota", counts: false };
 
 const key = fc.constantFrom("full", "flaky", "open");
 const step = fc.oneof(

@@ -1,4 +1,5 @@
 import { Backoff } from "../../libs/runtime/backoff.ts";
+import type { BlockCause } from "./block-cause.ts";
 import type { BlockageKey, BlockageOptions, BlockReason, Overdue, PostBlocked } from "./blockage-options.ts";
 
 /** What is known of an item from its first hold or its POST in a recovery until it is accepted, handed over or dropped. */
@@ -45,6 +46,8 @@ export class BlockageSpell<T> {
   #kept = 0;
   #why = "";
   #status = 0;
+  #cause: BlockCause | undefined;
+  #countedUntilMs: number;
   #state: "closed" | "recovering" | "over" = "closed";
   /** Counts the changes of state: what was let go in an earlier term says nothing about this one. */
   #term = 0;
@@ -61,6 +64,7 @@ export class BlockageSpell<T> {
     this.#options = options;
     this.#later = later;
     this.#sinceMs = options.clock.nowMs();
+    this.#countedUntilMs = this.#sinceMs;
     const random = options.random === undefined ? {} : { random: options.random };
     this.#backoff = new Backoff({ initialMs: FIRST_PROBE_MS, maxMs: LONGEST_PROBE_MS, ...random });
     this.#probeAtMs = this.#sinceMs + this.#backoff.nextMs();
@@ -93,6 +97,15 @@ export class BlockageSpell<T> {
     return { ...this.#key, why: this.#why, status: this.#status, forMs, held: this.#kept };
   }
 
+  /** What it was closed until now goes to the reason of that time. */
+  count(): void {
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#state === "closed" && this.#cause !== undefined && !this.#stopped) {
+      this.#options.onClosedFor?.(this.#key, this.#cause, nowMs - this.#countedUntilMs);
+    }
+    this.#countedUntilMs = nowMs;
+  }
+
   admit(id: string, item: T): "post" | "hold" {
     const verdict = this.#admit(id, item);
     this.#carryOn();
@@ -111,9 +124,11 @@ export class BlockageSpell<T> {
     this.#carryOn();
   }
 
-  blocked(id: string, item: T, { why, status, counts }: PostBlocked): void {
+  blocked(id: string, item: T, { why, status, cause, counts }: PostBlocked): void {
+    this.count();
     this.#why = why;
     this.#status = status;
+    this.#cause = cause;
     const known = this.#know(id, item);
     if (this.#isOpen() || this.#isOut(known)) {
       this.#turn("closed");
@@ -137,6 +152,7 @@ export class BlockageSpell<T> {
   }
 
   stop(): T[] {
+    this.count();
     this.#stopped = true;
     this.#cancelWake?.();
     const held = [...this.#held].map(([id, { item }]) => {
@@ -181,6 +197,7 @@ export class BlockageSpell<T> {
   }
 
   #turn(state: "closed" | "recovering"): void {
+    this.count();
     this.#state = state;
     this.#term += 1;
     this.#out = 0;
@@ -292,6 +309,7 @@ export class BlockageSpell<T> {
   }
 
   #expire(): void {
+    this.count();
     this.#state = "over";
   }
 }

@@ -12,8 +12,8 @@ const item = (id: string, delivery = 1): Item => ({ id, delivery });
 const JOBS: BlockageKey = { queue: "default", namespace: "jobs" };
 const OTHER: BlockageKey = { queue: "default", namespace: "other" };
 const ACCEPTED: PostReport = { kind: "accepted" };
-const FORBIDDEN: PostReport = { kind: "blocked", why: "forbidden", status: 403, counts: true };
-const FULL: PostReport = { kind: "blocked", why: "exceeded quota", status: 403, counts: false };
+const FORBIDDEN: PostReport = { kind: "blocked", why: "forbidden", status: 403, cause: "forbidden", counts: true };
+const FULL: PostReport = { kind: "blocked", why: "exceeded quota", status: 403, cause: "quota", counts: false };
 
 /** Blockages without jitter (200, 400, … ms), and all that they handed out. */
 class Bench {
@@ -25,6 +25,7 @@ class Bench {
   /** What a message in RETRY says of itself. */
   readonly refusedBefore = new Map<string, number>();
   readonly begun: BlockReason[] = [];
+  readonly closed: string[] = [];
   readonly blockages: Blockages<Item>;
 
   constructor(
@@ -48,6 +49,8 @@ class Bench {
       },
       onRefused: ({ id }, why) => void this.refused.push(`${id} ${why}`),
       onBlocked: (reason) => void this.begun.push(reason),
+      onClosedFor: ({ namespace }, cause, closedMs) =>
+        void (closedMs > 0 && this.closed.push(`${namespace} ${cause} ${closedMs}`)),
     });
   }
   admit(id: string, key = JOBS): "post" | "hold" {
@@ -533,5 +536,35 @@ describe("Blockages: stop", () => {
     expect(bench.overdue).toEqual(["a stopped", "early stopped", "other stopped", "d stopped"]);
     expect(bench.clock.pending).toBe(0);
     expect(bench.renewable()).toEqual([]);
+  });
+});
+
+describe("D8: for how long a key was closed, and why", () => {
+  it("is counted from its first refusal to its first acceptance, each part under the refusal that was last then", () => {
+    const bench = new Bench().closedWith("a");
+    bench.clock.advance(200);
+    bench.post("a", FORBIDDEN);
+    bench.clock.advance(1_000);
+    bench.blockages.count();
+    expect(bench.closed).toEqual(["jobs quota 200", "jobs forbidden 1000"]);
+    bench.clock.advance(10);
+    bench.post("a", ACCEPTED);
+    bench.clock.advance(60_000);
+    bench.blockages.count();
+    expect(bench.closed.slice(2)).toEqual(["jobs forbidden 10"]);
+  });
+
+  it("ends with the blockage of which nothing came any more, and with the process", () => {
+    const bench = new Bench().closedWith("a");
+    bench.blockages.drop(item("a"));
+    bench.clock.advance(500_000);
+    bench.blockages.count();
+    expect(bench.closed).toEqual(["jobs quota 120000"]);
+    bench.post("b", FULL, OTHER);
+    bench.clock.advance(100);
+    bench.blockages.stop();
+    bench.clock.advance(100);
+    bench.blockages.count();
+    expect(bench.closed.slice(1)).toEqual(["other quota 100"]);
   });
 });

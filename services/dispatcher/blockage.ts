@@ -71,6 +71,11 @@ export class Blockages<T> {
     return [...this.#spells.values()].flatMap((spell) => (spell.isNamed ? [spell.reason()] : []));
   }
 
+  /** Has all closed time told by `onClosedFor` that was not told yet. */
+  count(): void {
+    for (const spell of this.#spells.values()) spell.count();
+  }
+
   /** Returns what is held, to be handed back. What would be held from here on is overdue: `stopped`. */
   stop(): T[] {
     this.#stopped = true;

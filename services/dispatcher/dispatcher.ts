@@ -70,6 +70,11 @@ export class Dispatcher implements Service {
     return this.#posting.blocked();
   }
 
+  /** Brings `millrace_blocked_seconds_total` up to now. */
+  countBlockedTime(): void {
+    this.#posting.countBlockedTime();
+  }
+
   /** How many POSTs may be under way at once, as the API server bears it. */
   get postLimit(): number {
     return this.#posting.postLimit;
@@ -77,10 +82,11 @@ export class Dispatcher implements Service {
 
   /** One batch of one queue. Never throws: a message whose handling fails is delivered again. */
   async dispatch(messages: readonly PulledMessage[], queue: string, config: QueueConfig): Promise<void> {
-    const { instance, records, rejections, log } = this.#options;
+    const { instance, records, rejections, metrics, log } = this.#options;
     const deliveries: Delivery[] = [];
     const handled: Promise<void>[] = [];
     for (const message of messages) {
+      if (message.deliveries > 1) metrics.redeliveries.inc({ queue });
       const outcome = openDelivery(message, instance, queue);
       if (outcome.kind === "ok") deliveries.push(outcome.value);
       else handled.push(this.#guarded(message, () => rejections.reject(message, queue, undefined, outcome.rejection)));
@@ -129,6 +135,7 @@ export class Dispatcher implements Service {
       this.#failures.delete(key);
     } catch (error) {
       if (delivery !== undefined) this.#posting.drop(delivery);
+      this.#options.metrics.dispatchFailures.inc();
       this.#options.log.error("dispatch.failed", { source: message.source, error });
       await this.#failed(message, key, error, delivery);
     }

@@ -10,14 +10,17 @@ import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Clock } from "../../libs/runtime/clock.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { Broker } from "../../libs/streams/broker.ts";
 import type { JobEvents } from "../../libs/streams/job-events.ts";
 import type { RecordStore } from "../../libs/streams/records.ts";
 import type { Retries } from "../../libs/streams/retries.ts";
 import type { Settler } from "../../libs/streams/settle.ts";
 import type { Admission, Admitted } from "./admission.ts";
+import { blockCause } from "./block-cause.ts";
 import { Blockages } from "./blockage.ts";
 import type { BlockReason } from "./blockage-options.ts";
 import type { Delivery } from "./delivery.ts";
+import { DispatchLatency } from "./dispatch-latency.ts";
 import { PostGate, type Release } from "./post-gate.ts";
 import { Postponement } from "./postponement.ts";
 import type { Rejections } from "./rejections.ts";
@@ -26,6 +29,7 @@ export interface PostingOptions {
   readonly instance: Instance;
   readonly admission: Admission;
   readonly jobs: Pick<JobsApi, "create" | "get">;
+  readonly broker: Pick<Broker, "clockOffsetMs">;
   readonly records: Pick<RecordStore, "get">;
   readonly events: Pick<JobEvents, "blocked">;
   readonly settler: Pick<Settler, "settle">;
@@ -74,6 +78,7 @@ export class Posting {
   readonly #gate: PostGate;
   readonly #blockages: Blockages<Delivery>;
   readonly #postponement: Postponement;
+  readonly #latency: DispatchLatency;
   readonly #stop = new AbortController();
   readonly #aside = new Set<Promise<void>>();
   readonly #announced = new WeakSet<Delivery>();
@@ -83,6 +88,7 @@ export class Posting {
     this.#options = options;
     this.#gate = new PostGate({ clock: options.clock });
     this.#postponement = new Postponement(options);
+    this.#latency = new DispatchLatency(options);
     this.#blockages = new Blockages<Delivery>({
       clock: options.clock,
       id: ({ source }) => sourceKey(source),
@@ -103,6 +109,7 @@ export class Posting {
         else this.#settleAside(delivery, this.#postponement.whileBlocked({ ...delivery, refused }));
       },
       onBlocked: (reason) => options.log.warn("dispatch.blocked", { ...reason }),
+      onClosedFor: (key, cause, closedMs) => options.metrics.blockedSeconds.inc({ ...key, reason: cause }, closedMs / 1000),
       random: options.random,
     });
   }
@@ -124,6 +131,11 @@ export class Posting {
 
   get postLimit(): number {
     return this.#gate.limit;
+  }
+
+  /** Brings `millrace_blocked_seconds_total` up to now. */
+  countBlockedTime(): void {
+    this.#blockages.count();
   }
 
   blocked(): BlockReason[] {
@@ -224,6 +236,7 @@ export class Posting {
     const traceparent = validTraceparent(opened.traceparent ?? "");
     const identity = { instance, queue: delivery.queue, type, id, hash, attempt, life, messageHash, traceparent, memory };
     const created = await jobs.create(job.namespace, jobManifest({ ...identity, ack: message.replySubject }, job, queue));
+    void this.#latency.observe(delivery.queue, delivery.source, this.#options.nowMs());
     metrics.jobsCreated.inc({ queue: delivery.queue });
     log.info("job.created", {
       id,
@@ -263,6 +276,7 @@ export class Posting {
       kind: "blocked",
       why,
       status: error.status,
+      cause: blockCause(error),
       counts: error.status === 403 && !error.isQuota(),
     });
     await this.#announce(delivery, namespace, why);

@@ -6,6 +6,7 @@ import type { JobRecord } from "../../contract/record.ts";
 import { type MessageSource, parseAckSubject } from "../../contract/source.ts";
 import { consumerName, STREAM } from "../../contract/streams.ts";
 import { transition } from "../../contract/transition.ts";
+import type { Broker } from "../broker.ts";
 import { type JobStore, openJobStore } from "../job-store.ts";
 import type { LogTails } from "../log-tails.ts";
 import { replySubject } from "../messages.ts";
@@ -23,7 +24,7 @@ export interface Delivered {
 /** A provisioned installation on a test server, and what a test asks of it. */
 export class Workbench {
   readonly connection: NatsConnection;
-  readonly store: JobStore & { readonly logs: LogTails };
+  readonly store: JobStore & { readonly logs: LogTails; readonly broker: Broker };
   readonly client: JetStreamClient;
   readonly manager: JetStreamManager;
   readonly provisioner: Provisioner;

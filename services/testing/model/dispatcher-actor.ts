@@ -32,6 +32,7 @@ export class DispatcherActor {
     const admission = new Admission({ config: () => config, jobsNamespace: "jobs", historyMs: 30 * 86_400_000, nowMs });
     this.#dispatcher = new Dispatcher({
       ...store,
+      broker,
       instance: INSTANCE,
       admission,
       jobs: cluster,
