@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { kubeconfigAccess, loadKubeAccess } from "./access.ts";
+import { type KubeAnswer, KubeClient } from "./client.ts";
 import { isNotFound, KubeApiError } from "./errors.ts";
 import { JobsApi } from "./jobs-api.ts";
 import { type Asked, FakeApiServer, json, refuse } from "./testing/fake-api-server.ts";
@@ -246,4 +247,21 @@ it("the API server's clock is told from its answers; a second more or less is no
   expect(Math.abs((await aheadMs()) - 600_000)).toBeLessThan(2_000);
   date = new Date().toUTCString();
   expect(Math.abs(await aheadMs())).toBeLessThan(100);
+});
+
+describe("every request is told of by its method, its status and its time", () => {
+  it("an answer, a refusal, a stream that began, and none at all", async () => {
+    const answers: KubeAnswer[] = [];
+    const client = new KubeClient({ access: server.access, onAnswer: (told) => void answers.push(told) });
+    answer = ({ response }) => json(response, 200, {});
+    await client.json({ method: "GET", path: "/x" });
+    for await (const _ of await client.stream({ method: "GET", path: "/x" }));
+    answer = ({ response }) => refuse(response, 429, "TooManyRequests", "");
+    await thrown(client.json({ method: "POST", path: "/x", body: {} }));
+    answer = ({ response }) => void response.destroy();
+    await thrown(client.json({ method: "DELETE", path: "/x" }));
+    expect(answers.map(({ method, status }) => `${method} ${status}`)).toEqual(["GET 200", "GET 200", "POST 429", "DELETE 0"]);
+    for (const { tookMs } of answers) expect(tookMs).toBeGreaterThan(0);
+    await client.close();
+  });
 });

@@ -12,6 +12,13 @@ export interface KubeRequest {
   readonly signal?: AbortSignal;
 }
 
+/** How a request went. `status` 0: no answer came. `tookMs`: until the answer was read; of a stream, until it began. */
+export interface KubeAnswer {
+  readonly method: KubeRequest["method"];
+  readonly status: number;
+  readonly tookMs: number;
+}
+
 /** An API server under load answers late; one that answers nothing for this long is treated as away. */
 const ANSWER_TIMEOUT_MS = 30_000;
 
@@ -23,10 +30,16 @@ export class KubeClient {
   readonly #access: KubeAccess;
   readonly #requests: Pool;
   readonly #watches: Pool;
+  readonly #onAnswer: ((answer: KubeAnswer) => void) | undefined;
   #clockOffsetMs = 0;
 
-  constructor(options: { readonly access: KubeAccess; readonly connections?: number }) {
+  constructor(options: {
+    readonly access: KubeAccess;
+    readonly connections?: number;
+    readonly onAnswer?: (answer: KubeAnswer) => void;
+  }) {
     this.#access = options.access;
+    this.#onAnswer = options.onAnswer;
     // HTTP/2 would put every request behind one connection and so on one API server, and gains nothing at these sizes.
     const allowH2 = false;
     const connect = { ...options.access.tls, timeout: 10_000 };
@@ -42,9 +55,12 @@ export class KubeClient {
 
   /** @throws KubeApiError for anything but a 2xx */
   async json<T>(request: KubeRequest): Promise<T> {
-    const { status, body, retryAfter } = await this.#send(this.#requests, request);
-    const text = await body.text().catch((error: unknown) => {
-      throw unanswered(request, error);
+    const { status, text, retryAfter } = await this.#timed(request, async () => {
+      const { body, ...head } = await this.#send(this.#requests, request);
+      const text = await body.text().catch((error: unknown) => {
+        throw unanswered(request, error);
+      });
+      return { ...head, text };
     });
     if (status < 200 || status > 299) throw refusal(request, status, text, retryAfter);
     try {
@@ -57,7 +73,7 @@ export class KubeClient {
 
   /** The raw body of a 2xx answer, as it comes in. */
   async stream(request: KubeRequest): Promise<AsyncIterable<Uint8Array>> {
-    const { status, body, retryAfter } = await this.#send(this.#watches, request);
+    const { status, body, retryAfter } = await this.#timed(request, () => this.#send(this.#watches, request));
     if (status < 200 || status > 299) throw refusal(request, status, await body.text(), retryAfter);
     return body;
   }
@@ -69,6 +85,21 @@ export class KubeClient {
 
   async close(): Promise<void> {
     await Promise.all([this.#requests.destroy(), this.#watches.destroy()]);
+  }
+
+  async #timed<Answer extends { readonly status: number }>(
+    { method }: KubeRequest,
+    send: () => Promise<Answer>,
+  ): Promise<Answer> {
+    const askedAtMs = performance.now();
+    let status = 0;
+    try {
+      const answer = await send();
+      status = answer.status;
+      return answer;
+    } finally {
+      this.#onAnswer?.({ method, status, tookMs: performance.now() - askedAtMs });
+    }
   }
 
   async #send(pool: Pool, request: KubeRequest) {

@@ -211,6 +211,12 @@ export class Metrics {
     return this.#declared.map(({ declaration }) => declaration);
   }
 
+  /** Told of every answer of the API server, and of every request that got none. */
+  kubeAnswered({ method, status, tookMs }: { readonly method: string; readonly status: number; readonly tookMs: number }): void {
+    this.kubeRequests.inc({ method, code: status });
+    this.kubeLatency.observe({ method }, tookMs / 1000);
+  }
+
   /** For gauges that are read where they are, when they are asked for. */
   beforeScrape(update: () => void): void {
     this.#beforeScrape.push(update);
