@@ -10,7 +10,9 @@ export type MessageHeaders = Iterable<readonly [name: string, values: readonly s
 export interface CloudEvent {
   /** `<source> <id>`: CloudEvents promises that the two together are unique for each event. */
   readonly identity: string;
+  /** Unchecked, both of them. */
   readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
   readonly data: unknown;
 }
 
@@ -24,6 +26,7 @@ const attributes = z.object({
   /** JSON's null means absent in the JSON event format. */
   datacontenttype: attribute.nullish(),
   traceparent: z.string().nullish().catch(undefined),
+  tracestate: z.string().nullish().catch(undefined),
 });
 type Attributes = z.output<typeof attributes>;
 const USED = new Set<string>(Object.keys(attributes.shape));
@@ -95,8 +98,13 @@ function check(given: Readonly<Record<string, unknown>>, prefix: "" | "ce-"): Ou
     : invalid(`${prefix}datacontenttype`, "must be JSON, because the data is a job message");
 }
 
-function event({ source, id, traceparent }: Attributes, data: unknown): Outcome<CloudEvent> {
-  return accepted({ identity: `${source} ${id}`, traceparent: traceparent ?? undefined, data });
+function event({ source, id, traceparent, tracestate }: Attributes, data: unknown): Outcome<CloudEvent> {
+  return accepted({
+    identity: `${source} ${id}`,
+    traceparent: traceparent ?? undefined,
+    tracestate: tracestate ?? undefined,
+    data,
+  });
 }
 
 function invalid(path: string, reason: string) {

@@ -85,7 +85,7 @@ export function deadJobHeaders(
 ): Record<string, string> {
   const attempt = currentAttempt(record);
   const first = record.attempts.find(({ n, class: failed }) => n >= record.budgetFrom && failed !== undefined);
-  const trace = original.headers["traceparent"]?.[0];
+  const trace = record.traceparent ?? original.headers["traceparent"]?.[0];
   return fitting({
     ...carried(original),
     [DLQ_HEADER.queue]: asciiJson(record.queue),

@@ -1,3 +1,4 @@
+import { tracedBy } from "./job-trace.ts";
 import type { JobRecord } from "./record.ts";
 import { currentAttempt } from "./record.ts";
 import { type MessageSource, sourceKey } from "./source.ts";
@@ -36,6 +37,8 @@ export interface JobEvent {
   readonly subject: string;
   readonly time: string;
   readonly datacontenttype: "application/json";
+  /** Of CloudEvents' extension for distributed tracing: the trace that the job belongs to. */
+  readonly traceparent?: string;
   readonly data: Readonly<Record<string, unknown>>;
 }
 
@@ -45,6 +48,7 @@ export function jobEvent(options: {
   readonly key: string;
   readonly subject: string;
   readonly at: string;
+  readonly traceparent?: string | undefined;
   readonly data: Readonly<Record<string, unknown>>;
 }): JobEvent {
   return {
@@ -55,6 +59,7 @@ export function jobEvent(options: {
     subject: options.subject,
     time: options.at,
     datacontenttype: "application/json",
+    ...tracedBy(options),
     data: options.data,
   };
 }

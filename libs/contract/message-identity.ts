@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { cloudEvent, headerValue, type MessageHeaders } from "./cloud-event.ts";
+import { type CloudEvent, cloudEvent, headerValue, type MessageHeaders } from "./cloud-event.ts";
 import { parseStrictJson } from "./json.ts";
 import type { OpenedMessage, Outcome } from "./message.ts";
 import { accepted, ID_PROBLEM, MESSAGE_LIMITS, messageIdText, rejected } from "./message.ts";
 import type { MessageSource } from "./source.ts";
 import { sourceKey } from "./source.ts";
+import { validTraceparent, validTracestate } from "./traceparent.ts";
 
 /** The header that de-duplicates publishes is also the id of a message whose body names none. */
 export const MSG_ID_HEADER = "Nats-Msg-Id";
@@ -33,9 +34,17 @@ export function openMessage(
   return accepted({
     id: named.data,
     eventIdentity: event?.value.identity,
-    traceparent: headerValue(headers, "traceparent") ?? event?.value.traceparent,
+    ...traceOf(headers, event?.value),
     value: message.data,
   });
+}
+
+/** The header before the extension: it is the nearer hop's. */
+function traceOf(headers: MessageHeaders, event: CloudEvent | undefined): Pick<OpenedMessage, "traceparent" | "tracestate"> {
+  const header = validTraceparent(headerValue(headers, "traceparent"));
+  const traceparent = header ?? validTraceparent(event?.traceparent);
+  const tracestate = header === undefined ? event?.tracestate : headerValue(headers, "tracestate");
+  return { traceparent, tracestate: traceparent === undefined ? undefined : validTracestate(tracestate) };
 }
 
 /** id = the job message's ?? header Nats-Msg-Id ?? the CloudEvent's source and id ?? the message's source (design §4.1). */

@@ -148,8 +148,10 @@ export interface OpenedMessage {
   readonly id: string | undefined;
   /** Source and id of the CloudEvent that the job message came in. */
   readonly eventIdentity: string | undefined;
-  /** Unchecked. */
+  /** Of the message's headers, else of the CloudEvent; one that is malformed counts as absent. */
   readonly traceparent: string | undefined;
+  /** From where the traceparent is. */
+  readonly tracestate: string | undefined;
   /** The job message, out of its envelope. */
   readonly value: Readonly<Record<string, unknown>>;
 }

@@ -13,6 +13,8 @@ export interface AttemptOf {
   readonly source: MessageSource;
   readonly attempt: number;
   readonly life: number;
+  /** What its message came with, or what was begun for it. */
+  readonly traceparent?: string | undefined;
 }
 
 /** A Job of ours was seen for the first time (rules F1, F5). */
@@ -67,6 +69,7 @@ export interface Cancelled {
 export interface Adopted {
   readonly kind: "adopted";
   readonly type: string;
+  readonly traceparent?: string | undefined;
   readonly messageHash: string;
   readonly source: MessageSource;
   readonly at: string;

@@ -71,6 +71,8 @@ export const jobRecord = z.object({
   next: z.object({ attempt: z.int().positive(), memory: memoryLimits.optional(), notBefore: timestamp }).optional(),
   /** The `budgetFrom` of the life before: its `created` event has the bytes until this life's first attempt is created. */
   formerLifeFrom: z.int().positive().optional(),
+  /** Of this life's messages: what its spans, events and log lines belong to. */
+  traceparent: z.string().max(64).optional().catch(undefined),
   createdAt: timestamp,
   updatedAt: timestamp,
   reason: z.string().max(500).optional(),

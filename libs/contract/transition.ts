@@ -1,5 +1,6 @@
 import { attemptEnded } from "./attempt-ended.ts";
 import { assertNever } from "./errors.ts";
+import { tracedBy } from "./job-trace.ts";
 import type { AttemptRecord, JobRecord } from "./record.ts";
 import { ATTEMPTS_KEPT, isTerminal, memoryOf } from "./record.ts";
 import type {
@@ -190,7 +191,7 @@ function adopted(record: JobRecord | undefined, event: Adopted): Transition {
   if (record?.state !== "cancelled") return refused("only a cancelled record takes a message");
   if (record.messageHash !== "") return already(record);
   const { messageHash, source, at } = event;
-  return moved({ ...record, type: cut(event.type, TYPE_BYTES), messageHash, source, updatedAt: at });
+  return moved({ ...record, type: cut(event.type, TYPE_BYTES), messageHash, source, ...tracedBy(event), updatedAt: at });
 }
 
 function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgain): Transition {
@@ -200,7 +201,8 @@ function startedAgain(record: JobRecord | undefined, { reason, at }: StartedAgai
     return already(record);
   if (!isTerminal(record.state)) return refused(`it has not ended: ${record.state}`);
   if (record.messageHash === "") return refused("it was cancelled before any message of it was pulled: there is nothing to run");
-  const { result: _result, ...rest } = record;
+  // Its message says again in which trace it belongs.
+  const { result: _result, traceparent: _traceparent, ...rest } = record;
   // A tombstone has no attempt, but a Job of attempt 1 may have been made before anybody read it.
   const attempt = Math.max(lastAttempt(record), 1) + 1;
   return moved({
@@ -247,10 +249,10 @@ function lifeOf(record: JobRecord | undefined, event: AttemptOf & { readonly at:
   const begun = { life, budgetFrom: attempt, counts: NOTHING_COUNTED };
   if (record === undefined) {
     const empty = { attempt: attempt - 1, attempts: [], createdAt: at, updatedAt: at };
-    return { id, hash, queue, type, messageHash, source, ...begun, ...empty, state: "retrying" };
+    return { id, hash, queue, type, messageHash, source, ...tracedBy(event), ...begun, ...empty, state: "retrying" };
   }
-  if (life === record.life) return record;
-  const { result: _result, ...rest } = record;
+  if (life === record.life) return { ...record, ...tracedBy(event) };
+  const { result: _result, traceparent: _traceparent, ...rest } = record;
   const identity = record.messageHash === "" ? { type, messageHash } : {};
-  return { ...rest, ...identity, ...begun, formerLifeFrom: record.budgetFrom };
+  return { ...rest, ...identity, ...tracedBy(event), ...begun, formerLifeFrom: record.budgetFrom };
 }

@@ -17,20 +17,16 @@ export interface AttemptIdentity {
   readonly messageHash: string;
   /** The reply subject of the delivery: with it any connection can renew the lease or acknowledge (rule L1). */
   readonly ack: string;
+  /** Of the job: what it belongs to. */
   readonly traceparent: string | undefined;
+  /** For its pod: the parent of whatever runs there. */
+  readonly podTrace?: { readonly traceparent: string; readonly tracestate: string | undefined } | undefined;
   /** By container: what a retry gets after one that ran out of memory, when its template gives less. */
   readonly memory?: Readonly<Record<string, string>>;
 }
 
 /** The user of a pod that says nothing: not root, and not the id of any user of a usual image. */
 const UNPRIVILEGED_USER = 65532;
-
-/** W3C Trace Context level 1, version 00. */
-const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
-
-export function validTraceparent(text: string): string | undefined {
-  return TRACEPARENT.test(text) ? text : undefined;
-}
 
 /**
  * J4: without these, the `DefaultTolerationSeconds` admission would let the pod stay on a lost node for five minutes; a toleration of zero
@@ -153,6 +149,15 @@ function platformEnv(identity: AttemptIdentity, rendered: RenderedJob): V1EnvVar
     { name: "MILLRACE_ATTEMPT", value: String(identity.attempt) },
     { name: "MILLRACE_QUEUE", value: identity.queue },
     { name: "MILLRACE_PARAMS", value: literal(JSON.stringify(rendered.params)) },
-    ...(identity.traceparent === undefined ? [] : [{ name: "TRACEPARENT", value: identity.traceparent }]),
+    ...traceEnv(identity.podTrace),
+  ];
+}
+
+function traceEnv(trace: AttemptIdentity["podTrace"]): V1EnvVar[] {
+  if (trace === undefined) return [];
+  const { traceparent, tracestate } = trace;
+  return [
+    { name: "TRACEPARENT", value: traceparent },
+    ...(tracestate === undefined ? [] : [{ name: "TRACESTATE", value: literal(tracestate) }]),
   ];
 }

@@ -18,6 +18,14 @@ const carriesMessage = z.object({
 
 const namesJob = z.object({ data: z.object({ job: jobReference }) });
 
+interface TracedAttempt {
+  readonly id: string;
+  readonly hash: string;
+  readonly queue: string;
+  readonly attempt: number;
+  readonly traceparent?: string | undefined;
+}
+
 /** EVENTS: what happened to each attempt, once each, as CloudEvents. The notifier's outbox and the memory of what was published. */
 export class JobEvents {
   readonly #instance: string;
@@ -56,19 +64,19 @@ export class JobEvents {
     const subject = eventSubject(record.queue, record.hash, attempt, "received");
     const carried = message === undefined ? {} : { message };
     const data = { ...attemptData(record), attempt, messageHash: record.messageHash, ...carried };
-    await this.#publish(subject, `life-${record.life}`, "received", record.id, record.updatedAt, data);
+    await this.#publish(subject, `life-${record.life}`, "received", record, record.updatedAt, data);
   }
 
   /** D8: the cluster says no to this message; once for each message that is held. */
   async blocked(
-    job: { readonly id: string; readonly hash: string; readonly queue: string; readonly attempt: number },
+    job: TracedAttempt,
     held: MessageSource,
     facts: { readonly namespace: string; readonly reason: string; readonly at: string },
   ): Promise<void> {
     const { id, hash, queue, attempt } = job;
     const subject = eventSubject(queue, hash, attempt, "blocked");
     const data = { id, hash, queue, attempt, namespace: facts.namespace, reason: facts.reason };
-    await this.#publish(subject, sourceKey(held), "blocked", id, facts.at, data);
+    await this.#publish(subject, sourceKey(held), "blocked", job, facts.at, data);
   }
 
   /** The one terminal event of a life (invariant I7). */
@@ -82,13 +90,9 @@ export class JobEvents {
   }
 
   /** D5, D6: another message asked for a job that exists already. */
-  async duplicate(
-    record: { id: string; hash: string; queue: string; attempt: number },
-    duplicate: MessageSource,
-    at: string,
-  ): Promise<void> {
+  async duplicate(record: TracedAttempt, duplicate: MessageSource, at: string): Promise<void> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, "duplicate");
-    await this.#publish(subject, sourceKey(duplicate), "duplicate", record.id, at, duplicateData(record, duplicate));
+    await this.#publish(subject, sourceKey(duplicate), "duplicate", record, at, duplicateData(record, duplicate));
   }
 
   /** D11: under the message's own source; the id that it names may belong to somebody else. */
@@ -101,7 +105,8 @@ export class JobEvents {
       path: rejection.path,
       reason: rejection.reason,
     };
-    await this.#publish(rejectedEventSubject(queue, source), sourceKey(source), "rejected", id ?? sourceKey(source), at, data);
+    const subject = { id: id ?? sourceKey(source) };
+    await this.#publish(rejectedEventSubject(queue, source), sourceKey(source), "rejected", subject, at, data);
   }
 
   async has(record: Pick<JobRecord, "queue" | "hash" | "attempt">, kind: EventKind): Promise<boolean> {
@@ -132,18 +137,18 @@ export class JobEvents {
 
   async #attempt(record: JobRecord, kind: EventKind, at: string, data: Record<string, unknown>): Promise<void> {
     const subject = eventSubject(record.queue, record.hash, record.attempt, kind);
-    await this.#publish(subject, attemptSource(record), kind, record.id, at, data);
+    await this.#publish(subject, attemptSource(record), kind, record, at, data);
   }
 
   async #publish(
     subject: string,
     source: string,
     kind: EventKind,
-    jobId: string,
+    { id, traceparent }: { readonly id: string; readonly traceparent?: string | undefined },
     at: string,
     data: Record<string, unknown>,
   ): Promise<void> {
-    const event = jobEvent({ instance: this.#instance, kind, key: source, subject: jobId, at, data });
+    const event = jobEvent({ instance: this.#instance, kind, key: source, subject: id, at, traceparent, data });
     await this.#once.publish({ stream: STREAM.events, subject, source, body: JSON.stringify(event) });
   }
 }

@@ -10,7 +10,7 @@ import { SourceMessages } from "./messages.ts";
 import { OncePublisher } from "./publish-once.ts";
 import { RecordStore } from "./records.ts";
 import { Retries } from "./retries.ts";
-import { Settler } from "./settle.ts";
+import { Settler, type SettlerOptions } from "./settle.ts";
 
 /** Everything durable that is known of jobs. */
 export interface JobStore {
@@ -26,10 +26,12 @@ export interface JobStore {
 export async function openJobStore(options: {
   readonly connection: NatsConnection;
   readonly instance: Instance;
+  readonly onOutcome?: SettlerOptions["onOutcome"];
 }): Promise<JobStore & { readonly logs: LogTails; readonly broker: Broker }> {
   const logs = await LogTails.open(options.connection);
   const broker = await JetStreamBroker.open(options.connection);
-  return { ...jobStore({ broker, instance: options.instance, logs, nowMs: Date.now }), logs, broker };
+  const { instance, onOutcome } = options;
+  return { ...jobStore({ broker, instance, logs, nowMs: Date.now, onOutcome }), logs, broker };
 }
 
 export function jobStore(options: {
@@ -37,15 +39,16 @@ export function jobStore(options: {
   readonly instance: Instance;
   readonly logs: KeptLogs;
   readonly nowMs: () => number;
+  readonly onOutcome?: SettlerOptions["onOutcome"];
 }): JobStore {
-  const { broker, instance, logs, nowMs } = options;
+  const { broker, instance, logs, nowMs, onOutcome } = options;
   const once = new OncePublisher({ broker });
   const records = new RecordStore({ broker });
   const messages = new SourceMessages({ broker });
   const events = new JobEvents({ broker, instance, once });
   const deadLetters = new DeadLetters({ broker, once, logs });
   const retries = new Retries({ broker, nowMs });
-  const settler = new Settler({ records, events, deadLetters, retries, messages });
+  const settler = new Settler({ records, events, deadLetters, retries, messages, onOutcome });
   const actions = new JobActions({ records, settler, nowMs });
   return { records, events, deadLetters, retries, messages, settler, actions };
 }

@@ -1,6 +1,6 @@
 import { assertNever } from "../contract/errors.ts";
 import type { KeptMessage } from "../contract/event.ts";
-import type { JobRecord } from "../contract/record.ts";
+import { isTerminal, type JobRecord } from "../contract/record.ts";
 import type { AttemptEnded, RecordEvent } from "../contract/record-event.ts";
 import { transition } from "../contract/transition.ts";
 import type { DeadLetters } from "./dead-letters.ts";
@@ -21,6 +21,8 @@ export interface SettlerOptions {
   readonly deadLetters: Pick<DeadLetters, "dead" | "keptMessage">;
   readonly retries: Pick<Retries, "publish" | "cancel">;
   readonly messages: Pick<SourceMessages, "read" | "remove">;
+  /** Told of every life whose outcome is durable, again each time that its settling is repeated. */
+  readonly onOutcome?: ((record: JobRecord) => void) | undefined;
 }
 
 /** What stands in the reason of a job whose bytes could not be found anywhere (rule S1). */
@@ -74,6 +76,7 @@ export class Settler {
     if (record.state === "running") return;
     await this.repeatEffects(record, message);
     if (record.source !== undefined) await this.#options.messages.remove(record.source, ackSubject);
+    if (isTerminal(record.state)) this.#options.onOutcome?.(record);
   }
 
   /** S2 and S3: what a settled record promises. Whoever acknowledges because of a record repeats these first (rule D6). */

@@ -87,6 +87,7 @@ function openFresh(message: PulledMessage, instance: Instance, queue: string): O
       source,
       attempt: 1,
       life: 1,
+      traceparent: opened.value.traceparent,
       memory: {},
       refused: 0,
       isRetry: false,
@@ -102,7 +103,17 @@ function openRetry(message: PulledMessage, instance: Instance, queue: string): O
   }
   const opened = openMessage(message.data, Object.entries(retry.original.headers));
   if (opened.kind === "rejected") return opened;
-  return { kind: "ok", value: { ...retry, message, opened: opened.value, source: message.source, isRetry: true } };
+  return {
+    kind: "ok",
+    value: {
+      ...retry,
+      message,
+      opened: opened.value,
+      traceparent: opened.value.traceparent,
+      source: message.source,
+      isRetry: true,
+    },
+  };
 }
 
 function sizeOfHeaders(headers: PulledMessage["headers"]): number {

@@ -1,5 +1,7 @@
 import { dispatchRule } from "../../libs/contract/dispatch-rule.ts";
 import { assertNever, errorText } from "../../libs/contract/errors.ts";
+import { jobFields } from "../../libs/contract/job-fields.ts";
+import { ownTraceparent } from "../../libs/contract/job-trace.ts";
 import { rejected } from "../../libs/contract/message.ts";
 import { ANNOTATION, type Instance, LABEL } from "../../libs/contract/names.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
@@ -88,7 +90,7 @@ export class Dispatcher implements Service {
     for (const message of messages) {
       if (message.deliveries > 1) metrics.redeliveries.inc({ queue });
       const outcome = openDelivery(message, instance, queue);
-      if (outcome.kind === "ok") deliveries.push(outcome.value);
+      if (outcome.kind === "ok") deliveries.push(this.#traced(outcome.value));
       else handled.push(this.#guarded(message, () => rejections.reject(message, queue, undefined, outcome.rejection)));
     }
     let read: Map<string, StoredRecord>;
@@ -116,6 +118,13 @@ export class Dispatcher implements Service {
     await Promise.all(handled);
   }
 
+  /** A job whose producer traces nothing gets a trace of its own: the same from every dispatcher, for every attempt of its life. */
+  #traced(delivery: Delivery): Delivery {
+    const { traces } = this.#options;
+    if (delivery.traceparent !== undefined || traces === undefined) return delivery;
+    return { ...delivery, traceparent: ownTraceparent(delivery, traces.sampleRatio) };
+  }
+
   /** A held message whose turn has come, or whose block has ended. */
   #decideAgain(delivery: Delivery): void {
     const config = this.#options.admission.queue(delivery.queue);
@@ -136,7 +145,7 @@ export class Dispatcher implements Service {
     } catch (error) {
       if (delivery !== undefined) this.#posting.drop(delivery);
       this.#options.metrics.dispatchFailures.inc();
-      this.#options.log.error("dispatch.failed", { source: message.source, error });
+      this.#options.log.error("dispatch.failed", { ...fieldsOf(delivery), source: message.source, error });
       await this.#failed(message, key, error, delivery);
     }
   }
@@ -153,7 +162,7 @@ export class Dispatcher implements Service {
       const reason = `its handling failed ${failures} times: ${errorText(error).slice(0, 200)}`;
       await this.#refuseInternal(message, delivery, record, reason);
     } catch (cause) {
-      this.#options.log.error("dispatch.not-rejected", { source: message.source, error: cause });
+      this.#options.log.error("dispatch.not-rejected", { ...fieldsOf(delivery), source: message.source, error: cause });
       message.nak(HOLD_MS);
     }
   }
@@ -189,9 +198,9 @@ export class Dispatcher implements Service {
 
   /** D4: the record was restored from older data than the message; it follows, then it is decided again. */
   async #follow(delivery: Delivery, config: QueueConfig): Promise<void> {
-    const { id, hash, queue, type, messageHash, source, attempt, life, memory } = delivery;
+    const { id, hash, queue, type, messageHash, source, attempt, life, traceparent, memory } = delivery;
     const at = new Date(this.#options.nowMs()).toISOString();
-    const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };
+    const job = { id, hash, queue, type, messageHash, source, attempt, life, traceparent, memory };
     await this.#options.settler.settle(hash, { kind: "followed", ...job, at }, undefined);
     await this.#decideFreshly(delivery, config);
   }
@@ -220,10 +229,11 @@ export class Dispatcher implements Service {
   /** D6: nothing is acknowledged because of a record whose effects are not known to be there. */
   async #repeat(delivery: Delivery, record: JobRecord): Promise<void> {
     const { settler, nowMs } = this.#options;
-    const { message, source, type, messageHash, hash } = delivery;
+    const { message, source, type, messageHash, hash, traceparent } = delivery;
     if (record.state === "cancelled" && record.messageHash === "") {
       const at = new Date(nowMs()).toISOString();
-      const adopted = await settler.settle(hash, { kind: "adopted", type, messageHash, source, at }, message.replySubject);
+      const event = { kind: "adopted", type, messageHash, source, traceparent, at } as const;
+      const adopted = await settler.settle(hash, event, message.replySubject);
       if (adopted.kind === "refused") this.#hold(delivery, adopted.why);
       return;
     }
@@ -235,11 +245,11 @@ export class Dispatcher implements Service {
 
   async #duplicate(delivery: Delivery, attempt: number): Promise<void> {
     const { events, metrics, log, nowMs } = this.#options;
-    const { id, hash, queue, source } = delivery;
-    await events.duplicate({ id, hash, queue, attempt }, source, new Date(nowMs()).toISOString());
+    const { id, hash, queue, source, traceparent } = delivery;
+    await events.duplicate({ id, hash, queue, attempt, traceparent }, source, new Date(nowMs()).toISOString());
     await delivery.message.ackAck();
     metrics.duplicates.inc({ queue });
-    log.info("message.duplicate", { id, queue, attempt, source });
+    log.info("message.duplicate", { ...jobFields({ ...delivery, attempt }), source });
   }
 
   async #conflict(delivery: Delivery): Promise<void> {
@@ -251,7 +261,7 @@ export class Dispatcher implements Service {
 
   #hold(delivery: Delivery, why: string): void {
     delivery.message.nak(HOLD_MS);
-    this.#options.log.warn("message.held", { id: delivery.id, queue: delivery.queue, source: delivery.source, why });
+    this.#options.log.warn("message.held", { ...jobFields(delivery), source: delivery.source, why });
   }
 
   /** D9. */
@@ -277,4 +287,8 @@ export class Dispatcher implements Service {
     if (delivery === undefined) await rejections.reject(message, queue, undefined, rejection);
     else await rejections.refuse(delivery, record, rejection);
   }
+}
+
+function fieldsOf(delivery: Delivery | undefined) {
+  return delivery === undefined ? {} : jobFields(delivery);
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { dispatchEnv, leaseEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
+import { traceEnv } from "../../libs/runtime/trace.ts";
 import { natsEnv } from "../../libs/streams/connection.ts";
 
 export const dispatcherEnv = {
@@ -7,6 +8,7 @@ export const dispatcherEnv = {
   ...dispatchEnv,
   ...leaseEnv,
   ...natsEnv,
+  ...traceEnv,
   LEADER_ELECTION: z
     .enum(["true", "false"])
     .default("false")

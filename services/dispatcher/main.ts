@@ -1,3 +1,4 @@
+import { jobSpan } from "../../libs/contract/job-span.ts";
 import { SIGNAL } from "../../libs/contract/streams.ts";
 import { loadKubeAccess } from "../../libs/kube/access.ts";
 import { KubeClient } from "../../libs/kube/client.ts";
@@ -11,6 +12,7 @@ import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/life
 import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
+import { openTraces } from "../../libs/runtime/trace.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Admission } from "./admission.ts";
@@ -34,7 +36,8 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     name: `millrace-dispatcher ${env.POD_NAME}`,
     onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
   });
-  const store = await openJobStore({ connection, instance });
+  const traces = await openTraces({ settings: env, service: "dispatcher", instance, pod: env.POD_NAME, metrics, log });
+  const store = await openJobStore({ connection, instance, onOutcome: (record) => traces?.add(jobSpan(record)) });
   const config = new DispatchConfigSource({ client: kube, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
   const nowMs = Date.now;
   const admission = new Admission({
@@ -57,6 +60,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
       clock: MONOTONIC_CLOCK,
       nowMs,
       random: Math.random,
+      traces,
       metrics,
       log,
     });
@@ -98,6 +102,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   const lifecycle = new Lifecycle({
     services: [
       http,
+      ...(traces === undefined ? [] : [traces]),
       { name: "kube-client", start: () => Promise.resolve(), stop: () => kube.close() },
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
       config,

@@ -1,15 +1,20 @@
 import { dispatchRule } from "../../libs/contract/dispatch-rule.ts";
+import { jobFields } from "../../libs/contract/job-fields.ts";
+import { dispatchSpan } from "../../libs/contract/job-span.ts";
+import { attemptContext } from "../../libs/contract/job-trace.ts";
 import { rejected } from "../../libs/contract/message.ts";
 import { type Instance, jobName } from "../../libs/contract/names.ts";
 import { type QueueConfig, retrySlotsOf } from "../../libs/contract/queue-config.ts";
 import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
 import { sourceKey } from "../../libs/contract/source.ts";
+import { traceparentText } from "../../libs/contract/traceparent.ts";
 import { isForbidden, isKubeApiError, type KubeApiError } from "../../libs/kube/errors.ts";
-import { jobManifest, validTraceparent } from "../../libs/kube/job-manifest.ts";
+import { jobManifest } from "../../libs/kube/job-manifest.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Clock } from "../../libs/runtime/clock.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { Traces } from "../../libs/runtime/trace.ts";
 import type { Broker } from "../../libs/streams/broker.ts";
 import type { JobEvents } from "../../libs/streams/job-events.ts";
 import type { RecordStore } from "../../libs/streams/records.ts";
@@ -41,6 +46,8 @@ export interface PostingOptions {
   readonly clock: Clock;
   readonly nowMs: () => number;
   readonly random: () => number;
+  /** Where spans go; without it the producer's trace is passed on to the pod as it is. */
+  readonly traces?: Traces | undefined;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -231,21 +238,29 @@ export class Posting {
   }
 
   async #create(delivery: Delivery, { job }: Admitted, queue: QueueConfig): Promise<void> {
-    const { instance, jobs, metrics, log } = this.#options;
-    const { id, hash, type, attempt, life, messageHash, message, memory, opened } = delivery;
-    const traceparent = validTraceparent(opened.traceparent ?? "");
-    const identity = { instance, queue: delivery.queue, type, id, hash, attempt, life, messageHash, traceparent, memory };
+    const { instance, jobs, traces, metrics, log, nowMs } = this.#options;
+    const { id, hash, type, attempt, life, messageHash, message, memory, traceparent } = delivery;
+    const podTrace = podTraceOf(delivery, traces !== undefined);
+    const identity = {
+      instance,
+      queue: delivery.queue,
+      type,
+      id,
+      hash,
+      attempt,
+      life,
+      messageHash,
+      traceparent,
+      podTrace,
+      memory,
+    };
     const created = await jobs.create(job.namespace, jobManifest({ ...identity, ack: message.replySubject }, job, queue));
     void this.#latency.observe(delivery.queue, delivery.source, this.#options.nowMs());
     metrics.jobsCreated.inc({ queue: delivery.queue });
-    log.info("job.created", {
-      id,
-      queue: delivery.queue,
-      attempt,
-      namespace: job.namespace,
-      job: created.metadata?.name,
-      uid: created.metadata?.uid,
-    });
+    const { name = "", uid = "" } = created.metadata ?? {};
+    const reference = { namespace: job.namespace, name, uid };
+    traces?.add(dispatchSpan(delivery, reference, nowMs()));
+    log.info("job.created", jobFields({ ...delivery, job: reference }));
   }
 
   async #refused(
@@ -294,7 +309,7 @@ export class Posting {
   #settleAside(delivery: Delivery, work: Promise<void>): void {
     const settled = work
       .catch((error: unknown) => {
-        this.#options.log.warn("dispatch.not-settled", { id: delivery.id, queue: delivery.queue, error });
+        this.#options.log.warn("dispatch.not-settled", { ...jobFields(delivery), error });
         delivery.message.nak(FAILED_MS);
       })
       .finally(() => this.#aside.delete(settled));
@@ -308,4 +323,11 @@ export class Posting {
     const at = new Date(this.#options.nowMs()).toISOString();
     await this.#options.events.blocked(delivery, delivery.source, { namespace, reason, at });
   }
+}
+
+/** The attempt's span is the parent of whatever runs in the pod, if it will be told; otherwise the producer's stays. */
+function podTraceOf(delivery: Delivery, isTold: boolean) {
+  const context = attemptContext(delivery, delivery.attempt, "attempt");
+  if (context === undefined || delivery.traceparent === undefined) return undefined;
+  return { traceparent: isTold ? traceparentText(context) : delivery.traceparent, tracestate: delivery.opened.tracestate };
 }

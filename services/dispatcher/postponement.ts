@@ -1,3 +1,4 @@
+import { jobFields } from "../../libs/contract/job-fields.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Retries } from "../../libs/streams/retries.ts";
 import type { Settler } from "../../libs/streams/settle.ts";
@@ -31,14 +32,14 @@ export class Postponement {
   /** D10. */
   async until(delivery: Delivery, untilMs: number, why: string): Promise<void> {
     const { settler, nowMs, log } = this.#options;
-    const { message, id, hash, queue, type, messageHash, source, attempt, life, memory, refused } = delivery;
+    const { message, id, hash, queue, type, messageHash, source, attempt, life, traceparent, memory, refused } = delivery;
     const notBefore = new Date(untilMs).toISOString();
     const at = new Date(nowMs()).toISOString();
-    const job = { id, hash, queue, type, messageHash, source, attempt, life, memory };
+    const job = { id, hash, queue, type, messageHash, source, attempt, life, traceparent, memory };
     const outcome = await settler.settle(hash, { kind: "delayed", ...job, notBefore, refused, why, at }, message.replySubject);
     // Somebody moved the record on meanwhile: the message is decided again by what it says now.
     if (outcome.kind === "refused") message.nak();
-    log.info("message.asleep", { id, queue, attempt, until: notBefore, why, outcome: outcome.kind });
+    log.info("message.asleep", { ...jobFields(delivery), notBefore, why, outcome: outcome.kind });
   }
 
   /** D8: it must not keep a slot from the queue's other namespaces for longer. RETRY discards what is old when it is full: what does not fit stays. */

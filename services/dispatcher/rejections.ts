@@ -1,3 +1,4 @@
+import { jobFields } from "../../libs/contract/job-fields.ts";
 import type { Rejection } from "../../libs/contract/message.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import { parseRetryMessage } from "../../libs/contract/retry-message.ts";
@@ -37,12 +38,12 @@ export class Rejections {
     // The record moved on meanwhile: delivered again, the message is decided by what it says then (rule D6).
     if (!awaits(record, delivery)) return delivery.message.nak(AGAIN_MS);
     const { settler, metrics, log, nowMs } = this.#options;
-    const { attempt, life, source, message, hash, id, queue } = delivery;
+    const { attempt, life, source, message, hash, queue } = delivery;
     const at = new Date(nowMs()).toISOString();
     const reason = `${rejection.code}: ${rejection.path === "" ? "" : `${rejection.path}: `}${rejection.reason}`;
     const outcome = await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, message.replySubject);
     if (outcome.kind === "settled") metrics.messagesFailed.inc({ queue });
-    log.warn("job.refused", { id, queue, attempt, source, code: rejection.code, outcome: outcome.kind });
+    log.warn("job.refused", { ...jobFields(delivery), source, code: rejection.code, outcome: outcome.kind });
   }
 
   /** D11: DLQ with raw bytes, then event, then the acknowledgement. No record is touched: the id may be another message's. */
@@ -61,6 +62,13 @@ export class Rejections {
     await message.ackAck();
     metrics.rejections.inc({ queue, code: rejection.code });
     metrics.messagesFailed.inc({ queue });
-    log.warn("message.rejected", { queue, source, code: rejection.code, path: rejection.path, reason: rejection.reason });
+    log.warn("message.rejected", {
+      ...(id === undefined ? {} : { id }),
+      queue,
+      source,
+      code: rejection.code,
+      path: rejection.path,
+      reason: rejection.reason,
+    });
   }
 }

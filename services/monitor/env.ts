@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { durationMs, parseQuantity, quantity } from "../../libs/contract/units.ts";
 import { dispatchEnv, leaseEnv, readEnv, serviceEnv } from "../../libs/runtime/env.ts";
+import { traceEnv } from "../../libs/runtime/trace.ts";
 import { natsEnv } from "../../libs/streams/connection.ts";
 
 export const monitorEnv = {
@@ -8,6 +9,7 @@ export const monitorEnv = {
   ...dispatchEnv,
   ...leaseEnv,
   ...natsEnv,
+  ...traceEnv,
   STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).default(1),
   STORE_SIZE: quantity
     .prefault("8Gi")

@@ -2,6 +2,7 @@ import { ANNOTATION, LABEL, QUEUE_PATTERN } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { FirstSight } from "../../libs/contract/record-event.ts";
 import { type MessageSource, parseAckSubject } from "../../libs/contract/source.ts";
+import { validTraceparent } from "../../libs/contract/traceparent.ts";
 
 /** Who a Job says it is. Labels and annotations can be edited by anybody who may edit Jobs, so each is checked again. */
 export interface JobIdentity {
@@ -18,6 +19,7 @@ export interface JobIdentity {
   readonly keepSeconds: number | undefined;
   /** The message's own `backoffLimit` + 1. */
   readonly attempts: number | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 /** Undefined when a part is missing or cannot be: such a Job is nobody's attempt. */
@@ -44,6 +46,7 @@ export function jobIdentity(job: JobView): JobIdentity | undefined {
     ack,
     keepSeconds: wholeNumber(annotations[ANNOTATION.keepSeconds], 0),
     attempts: wholeNumber(annotations[ANNOTATION.attempts], 1),
+    traceparent: validTraceparent(annotations[ANNOTATION.traceparent]),
   };
 }
 
@@ -53,7 +56,7 @@ function wholeNumber(text: string | undefined, least: number): number | undefine
 }
 
 export function firstSightOf(identity: JobIdentity, job: JobView, at: string): FirstSight {
-  const { id, hash, queue, type, attempt, life, messageHash, source } = identity;
+  const { id, hash, queue, type, attempt, life, messageHash, source, traceparent } = identity;
   const reference = { namespace: job.namespace, name: job.name, uid: job.uid };
-  return { kind: "firstSight", id, hash, queue, type, attempt, life, messageHash, source, job: reference, at };
+  return { kind: "firstSight", id, hash, queue, type, attempt, life, messageHash, source, traceparent, job: reference, at };
 }

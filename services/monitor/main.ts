@@ -1,4 +1,5 @@
 import { historyProblems } from "../../libs/contract/history-lint.ts";
+import { jobSpan } from "../../libs/contract/job-span.ts";
 import { jobSelector } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import { loadKubeAccess } from "../../libs/kube/access.ts";
@@ -13,6 +14,7 @@ import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/life
 import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
+import { openTraces } from "../../libs/runtime/trace.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
@@ -62,7 +64,8 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   });
   const { HISTORY: historyMs, ACK_WAIT: ackWaitMs, STREAM_REPLICAS: replicas, STORE_SIZE: storeBytes } = env;
   const provisioner = new Provisioner({ connection, topology: { instance, historyMs, ackWaitMs, replicas, storeBytes } });
-  const store = await openJobStore({ connection, instance });
+  const traces = await openTraces({ settings: env, service: "monitor", instance, pod: env.POD_NAME, metrics, log });
+  const store = await openJobStore({ connection, instance, onOutcome: (record) => traces?.add(jobSpan(record)) });
   const { broker } = store;
   const jobs = new JobsApi({ client });
   const namespaces = new NamespacesApi({ client });
@@ -85,6 +88,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     config: () => config.current,
     nowMs,
     random: Math.random,
+    traces,
     metrics,
     log,
   });
@@ -175,6 +179,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const lifecycle = new Lifecycle({
     services: [
       http,
+      ...(traces === undefined ? [] : [traces]),
       { name: "kube-client", start: () => Promise.resolve(), stop: () => client.close() },
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
       config,

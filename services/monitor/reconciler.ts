@@ -1,5 +1,7 @@
 import { assertNever, MillraceError } from "../../libs/contract/errors.ts";
 import { firstSightRule } from "../../libs/contract/first-sight.ts";
+import { jobFields } from "../../libs/contract/job-fields.ts";
+import { attemptSpan } from "../../libs/contract/job-span.ts";
 import { ANNOTATION } from "../../libs/contract/names.ts";
 import { type JobView, mainContainer } from "../../libs/contract/observation.ts";
 import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
@@ -10,6 +12,7 @@ import type { LiveConfig } from "../../libs/kube/dispatch-config-source.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { Traces } from "../../libs/runtime/trace.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { StoredRecord } from "../../libs/streams/records.ts";
 import type { AttemptJudge } from "./attempt-judge.ts";
@@ -28,6 +31,7 @@ export interface ReconcilerOptions {
   readonly config: () => Pick<LiveConfig, "queues">;
   readonly nowMs: () => number;
   readonly random: () => number;
+  readonly traces?: Traces | undefined;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -128,7 +132,7 @@ export class Reconciler {
       const swap = await store.records.swap(moved.record, stored?.revision ?? 0);
       // Another monitor or another Job of the same id was first: look again at what it wrote.
       if (swap.kind === "lost") return this.reconcile(sighting.job.uid);
-      log.info("job.recorded", { id: identity.id, queue: identity.queue, attempt: identity.attempt, uid: sighting.job.uid });
+      log.info("job.recorded", jobFields(moved.record));
     }
     return this.#follow(sighting, identity, moved.record);
   }
@@ -153,7 +157,7 @@ export class Reconciler {
         await this.#settleMissing(record, sighting.job.uid, identity.ack);
         return this.#finished(sighting);
       case "ended":
-        await this.#settle(record, sighting.job.uid, judgement.verdict, identity);
+        await this.#settle(record, sighting.job.uid, judgement.verdict, identity, sighting);
         // A suspended Job never finishes, and its ttl never fires (rule J3).
         if (judgement.stopped) await this.#delete(sighting);
         else await this.#expire(sighting, identity, judgement.verdict.kind === "succeeded" ? "succeeded" : "failed");
@@ -164,7 +168,7 @@ export class Reconciler {
   }
 
   async #reportStart(sighting: Sighting, record: JobRecord): Promise<void> {
-    const { store, startFailures } = this.#options;
+    const { store, startFailures, log } = this.#options;
     const { uid } = sighting.job;
     if (this.#started.has(uid)) return;
     for (const pod of sighting.pods) {
@@ -174,6 +178,7 @@ export class Reconciler {
       startFailures.started(record.queue);
       const { name, node } = pod;
       await store.events.started(record, startedAt, { name, uid: pod.uid, ...(node === undefined ? {} : { node }) });
+      log.info("job.started", { ...jobFields(record), pod: name, startedAt, ...(node === undefined ? {} : { node }) });
       this.#started.add(uid);
       return;
     }
@@ -184,11 +189,17 @@ export class Reconciler {
     if (record.source === undefined) return;
     const at = new Date(nowMs()).toISOString();
     await store.events.blocked(record, record.source, { namespace: job.namespace, reason, at });
-    log.warn("job.blocked", { id: record.id, queue: record.queue, namespace: job.namespace, reason });
+    log.warn("job.blocked", { ...jobFields(record), reason });
   }
 
-  async #settle(record: JobRecord, uid: string, verdict: Ended, identity: JobIdentity | undefined): Promise<void> {
-    const { store, config, startFailures, nowMs, random } = this.#options;
+  async #settle(
+    record: JobRecord,
+    uid: string,
+    verdict: Ended,
+    identity: JobIdentity | undefined,
+    sighting: Sighting | undefined,
+  ): Promise<void> {
+    const { store, config, startFailures, traces, nowMs, random } = this.#options;
     const queue = config().queues[record.queue];
     if (verdict.kind === "failed" && verdict.class === "neverStarted") startFailures.neverStarted(record.queue, record.hash);
     const policy = {
@@ -204,17 +215,19 @@ export class Reconciler {
     if (outcome.kind === "refused") {
       throw new MillraceError("OUTCOME_REFUSED", `the outcome of attempt ${record.attempt} was refused: ${outcome.why}`);
     }
-    if (outcome.first) this.#report(outcome.record, uid, verdict);
+    traces?.add(attemptSpan(outcome.record, seenOf(sighting)));
+    if (outcome.first) this.#report(outcome.record, verdict);
   }
 
-  #report({ queue, id, attempt, state, next }: JobRecord, uid: string, verdict: Ended): void {
+  #report(record: JobRecord, verdict: Ended): void {
     const { metrics, log } = this.#options;
+    const { queue, state, next } = record;
     if (state === "succeeded") metrics.messagesProcessed.inc({ queue });
     if (state === "dead") metrics.messagesFailed.inc({ queue });
     if (state === "retrying" && verdict.kind === "failed") metrics.retries.inc({ queue, class: verdict.class });
     const why = verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason } : {};
     const again = next === undefined ? {} : { notBefore: next.notBefore };
-    log.info("job.settled", { id, queue, attempt, state, uid, ...why, ...again });
+    log.info(`job.${state}`, { ...jobFields(record), ...why, ...again });
   }
 
   /** J5. */
@@ -226,17 +239,17 @@ export class Reconciler {
     if (known === undefined) {
       const endedAt = new Date(nowMs()).toISOString();
       const reason = "its Job object was deleted by somebody, or with its namespace";
-      await this.#settle(record, uid, { kind: "failed", class: "deleted", reason, endedAt }, undefined);
+      await this.#settle(record, uid, { kind: "failed", class: "deleted", reason, endedAt }, undefined, undefined);
       return;
     }
-    log.warn("job.outcome-found", { id: record.id, queue: record.queue, attempt: record.attempt, outcome: known.kind });
+    log.warn("job.outcome-found", { ...jobFields(record), outcome: known.kind });
     await store.settler.settle(record.hash, known, ack);
   }
 
   /** F2: the record is past this Job's attempt: whatever of settling was cut off is done again, after a Stop if it still lives. */
   async #finishSettling(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<AgainInMs> {
     if (record === undefined) throw new MillraceError("INTERNAL", "F2 without a record");
-    const { store, judge, config } = this.#options;
+    const { store, judge, config, traces } = this.#options;
     const { job } = sighting;
     const standing = isOver(sighting)
       ? ({ kind: "ended", stopped: job.suspended } as const)
@@ -246,6 +259,7 @@ export class Reconciler {
       return UNWANTED_LOOK_MS;
     }
     await store.settler.finish(record, identity.ack);
+    traces?.add(attemptSpan(record, seenOf(sighting)));
     if (standing.kind === "ended" && standing.stopped) await this.#delete(sighting);
     else await this.#expire(sighting, identity, record.state === "succeeded" ? "succeeded" : "failed");
     return this.#finished(sighting);
@@ -255,7 +269,7 @@ export class Reconciler {
   async #remove(sighting: Sighting, identity: JobIdentity): Promise<AgainInMs> {
     const { judge, log } = this.#options;
     const { job } = sighting;
-    log.warn("job.unwanted", { id: identity.id, namespace: job.namespace, job: job.name, uid: job.uid });
+    log.warn("job.unwanted", jobFields({ ...identity, job }));
     if (!sighting.gone) await judge.stop(sighting, "lost", "no record wants this Job");
     // Of a Job that was deleted with `--cascade=orphan` the pods run on.
     if (!(await (sighting.gone ? judge.clearPods(job) : judge.hasEnded(job)))) return UNWANTED_LOOK_MS;
@@ -283,6 +297,13 @@ export class Reconciler {
     if (sighting.gone) this.#done.delete(uid);
     else this.#done.add(uid);
   }
+}
+
+/** What of an attempt its record does not keep. */
+function seenOf(sighting: Sighting | undefined): { readonly createdAt?: string; readonly pod?: string } {
+  if (sighting === undefined) return {};
+  const [newest] = [...sighting.pods].sort((a, b) => b.createdAt.localeCompare(a.createdAt));
+  return { createdAt: sighting.job.createdAt, ...(newest === undefined ? {} : { pod: newest.name }) };
 }
 
 function isOver({ job, gone }: { readonly job: JobView; readonly gone: boolean }): boolean {

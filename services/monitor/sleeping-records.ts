@@ -1,4 +1,5 @@
 import { errorText } from "../../libs/contract/errors.ts";
+import { jobFields } from "../../libs/contract/job-fields.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
@@ -88,34 +89,40 @@ export class SleepingRecords {
 
   async #heal(record: JobRecord, isRemoved: boolean): Promise<void> {
     const { retries, settler } = this.#store;
-    const { next, hash, queue, id, life } = record;
+    const { next, hash, life } = record;
     if (next === undefined) return;
+    const awaited = awaitedFields(record, next.attempt);
     if (isRemoved) return this.#giveUp(record, "UNKNOWN_QUEUE: its queue is not configured any more");
     if (!this.#isOverdue(record) || (await retries.holds(record, next.attempt))) return;
     // A record that was restored from older data awaits what has happened long ago.
     const known = await this.#missing.of({ ...record, attempt: next.attempt });
     if (known !== undefined) {
-      this.#log.warn("job.outcome-found", { id, queue, hash, attempt: next.attempt, outcome: known.kind });
+      this.#log.warn("job.outcome-found", { ...awaited, outcome: known.kind });
       await settler.settle(hash, known, undefined);
       return;
     }
     if ((await settler.findMessage(record)) === undefined) return this.#giveUp(record, "bytes-lost: its message is kept nowhere");
-    this.#log.warn("retry.missing", { id, queue, hash, attempt: next.attempt, life });
+    this.#log.warn("retry.missing", { ...awaited, life });
     await settler.finish(record, undefined);
   }
 
   async #giveUp(record: JobRecord, reason: string): Promise<void> {
     const { retries, settler } = this.#store;
-    const { next, hash, queue, id, life } = record;
+    const { next, hash, life } = record;
     if (next === undefined) return;
     const { attempt } = next;
     const waiting = await retries.waiting(record, attempt);
     // What is refused is settled by the message that waits; without one by the last that is known.
     const source = waiting ?? record.source;
     if (source === undefined) return;
-    this.#log.warn("retry.given-up", { id, queue, attempt, reason });
+    this.#log.warn("retry.given-up", { ...awaitedFields(record, attempt), reason });
     const at = new Date(this.#nowMs()).toISOString();
     await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, undefined);
     await retries.cancel(hash, attempt);
   }
+}
+
+/** The Job that the record names is the attempt before. */
+function awaitedFields(record: JobRecord, attempt: number) {
+  return jobFields({ ...record, attempt, job: undefined });
 }
