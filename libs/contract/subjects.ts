@@ -40,6 +40,9 @@ export function deadLetterSubject(queue: string, type: string, hash: string, att
   return `dlq.${subjectToken(queue)}.${typeTokens(type)}.${hash}.${attempt}`;
 }
 
+/** Every entry of a queue. */
+export const deadLettersFilter = (queue: string): string => `dlq.${subjectToken(queue)}.>`;
+
 /** An entry of a message that never became a Job: `dlq.<queue>.<type>.<stream>-<seq>-<store time ns>`. */
 export function rejectedDeadLetterSubject(queue: string, type: string, source: MessageSource): string {
   return `dlq.${subjectToken(queue)}.${typeTokens(type)}.${sourceKey(source)}`;

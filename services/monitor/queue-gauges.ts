@@ -1,9 +1,24 @@
-import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import {
+  AckPolicy,
+  type ConsumerInfo,
+  DeliverPolicy,
+  type JetStreamManager,
+  jetstreamManager,
+  type NextMsgRequest,
+  type SeqMsgRequest,
+} from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
-import type { Metrics } from "../../libs/runtime/metrics.ts";
+import { deadLettersFilter } from "../../libs/contract/subjects.ts";
+import { type Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
 
-/** How much waits or runs on each queue, as its two consumers count it. */
+/** What is known of one queue after its two consumers were asked. */
+interface Backlog {
+  length: number;
+  oldestMs: number;
+}
+
+/** How much waits or runs on each queue, for how long, and what is in the DLQ: counted by the broker, in a few requests for each queue. */
 export class QueueGauges {
   readonly #manager: JetStreamManager;
   readonly #queues: () => Readonly<Record<string, unknown>>;
@@ -24,15 +39,62 @@ export class QueueGauges {
   }
 
   async sweep(): Promise<void> {
-    const lengths = new Map(Object.keys(this.#queues()).map((queue) => [queue, 0]));
+    const queues = Object.keys(this.#queues());
+    await this.#measureBacklogs(queues);
+    await this.#countDeadLetters(queues);
+  }
+
+  async #measureBacklogs(queues: readonly string[]): Promise<void> {
+    const { queueLength, oldestWaiting } = this.#metrics;
+    const backlogs = new Map<string, Backlog>(queues.map((queue) => [queue, { length: 0, oldestMs: 0 }]));
     for (const stream of [STREAM.jobs, STREAM.retry]) {
-      for await (const { name, num_pending, num_ack_pending } of this.#manager.consumers.list(stream)) {
-        const queue = queueOfConsumer(name) ?? "";
-        const known = lengths.get(queue);
-        if (known !== undefined) lengths.set(queue, known + num_pending + num_ack_pending);
+      for await (const consumer of this.#manager.consumers.list(stream)) {
+        const backlog = backlogs.get(queueOfConsumer(consumer.name) ?? "");
+        if (backlog === undefined) continue;
+        backlog.length += consumer.num_pending + consumer.num_ack_pending;
+        if (consumer.num_pending > 0) backlog.oldestMs = Math.max(backlog.oldestMs, await this.#oldestMs(stream, consumer));
       }
     }
-    this.#metrics.queueLength.reset();
-    for (const [queue, length] of lengths) this.#metrics.queueLength.set({ queue }, length);
+    queueLength.reset();
+    oldestWaiting.reset();
+    for (const [queue, { length, oldestMs }] of backlogs) {
+      queueLength.set({ queue }, length);
+      oldestWaiting.set({ queue }, oldestMs / 1000);
+    }
+  }
+
+  /** The age of the first message that the consumer has not delivered, by the broker's clock. What was delivered and waits still is a dispatcher's. */
+  async #oldestMs(stream: string, { config, delivered, ts }: ConsumerInfo): Promise<number> {
+    // The client's type knows this request for direct reads only, which RETRY does not allow.
+    const query: SeqMsgRequest & NextMsgRequest = { seq: delivered.stream_seq + 1, next_by_subj: config.filter_subject ?? ">" };
+    const first = await this.#manager.streams.getMessage(stream, query);
+    if (first === null) return 0;
+    const nowMs = ts === undefined ? Date.now() : Date.parse(ts);
+    return Math.max(0, nowMs - first.time.getTime());
+  }
+
+  /** Entries of queues that are not configured, as those of a misspelt subject, stand together. */
+  async #countDeadLetters(queues: readonly string[]): Promise<void> {
+    const counts = new Map<string, number>();
+    for (const queue of queues) counts.set(queue, await this.#count(STREAM.deadLetters, deadLettersFilter(queue)));
+    const { state } = await this.#manager.streams.info(STREAM.deadLetters);
+    const configured = [...counts.values()].reduce((sum, count) => sum + count, 0);
+    counts.set(UNCONFIGURED_QUEUE, Math.max(0, state.messages - configured));
+    this.#metrics.deadLetters.reset();
+    for (const [queue, count] of counts) this.#metrics.deadLetters.set({ queue }, count);
+  }
+
+  /** Every entry has a subject of its own, so that a list of subjects would be as long as the DLQ; a consumer begins with their number. */
+  async #count(stream: string, filter: string): Promise<number> {
+    const { name, num_pending } = await this.#manager.consumers.add(stream, {
+      filter_subject: filter,
+      deliver_policy: DeliverPolicy.All,
+      ack_policy: AckPolicy.None,
+      mem_storage: true,
+      num_replicas: 1,
+      inactive_threshold: 30_000_000_000,
+    });
+    await this.#manager.consumers.delete(stream, name);
+    return num_pending;
   }
 }

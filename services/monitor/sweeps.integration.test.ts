@@ -3,14 +3,12 @@ import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { jobHash } from "../../libs/contract/names.ts";
 import { consumerName } from "../../libs/contract/streams.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
-import { Metrics } from "../../libs/runtime/metrics.ts";
 import { JetStreamBroker } from "../../libs/streams/jetstream-broker.ts";
 import { RecordStore } from "../../libs/streams/records.ts";
 import { INSTANCE, queuesOf } from "../../libs/streams/testing/workbench.ts";
 import { type Made, MonitorBench, QUEUE, terminated } from "../testing/monitor-bench.ts";
 import { MissingOutcome } from "./missing-outcome.ts";
 import { Patience } from "./patience.ts";
-import { QueueGauges } from "./queue-gauges.ts";
 import { RemovedQueues } from "./removed-queues.ts";
 import { SleepingRecords } from "./sleeping-records.ts";
 import { UnroutedMessages } from "./unrouted-messages.ts";
@@ -297,21 +295,5 @@ describe("a subject that no queue takes", () => {
     expect(await bench.streams.holds(made.source)).toBe(false);
     expect(await bench.events(made.hash)).toEqual({ created: 1, succeeded: 1 });
     expect(await count("DLQ")).toBe(0);
-  });
-});
-
-describe("A25: the gauge queue_length", () => {
-  it("counts what waits and what runs, on both streams, of every configured queue", async () => {
-    await bench.running("runs");
-    await bench.streams.publish(QUEUE, "waits");
-    await awaited("due");
-    const metrics = new Metrics("test");
-    const { connection } = bench.streams;
-    await (await QueueGauges.open({ connection, queues: () => ({ ...bench.config.queues, empty: {} }), metrics })).sweep();
-    const { values } = await metrics.queueLength.get();
-    expect(values.map(({ labels, value }) => [labels["queue"], value])).toEqual([
-      [QUEUE, 3],
-      ["empty", 0],
-    ]);
   });
 });
