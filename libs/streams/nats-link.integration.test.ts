@@ -1,0 +1,36 @@
+import { connect } from "@nats-io/transport-node";
+import { expect, it } from "vitest";
+import { NatsLink } from "./nats-link.ts";
+import { NatsTestServer } from "./testing/nats-server.ts";
+
+it("says that NATS is away, for how long and why, until it is there again; closed is for good", async () => {
+  let clockMs = 1_000;
+  await using server = await NatsTestServer.start();
+  const link = new NatsLink({ nowMs: () => clockMs });
+  clockMs += 5_000;
+  expect(link.problem()).toBe("not connected for 5 s");
+  link.failed("connection refused");
+  expect(link.problem()).toBe("not connected for 5 s: connection refused");
+  const connection = await connect({ servers: server.url, maxReconnectAttempts: -1, reconnectTimeWait: 20, reconnectJitter: 1 });
+  const closed = link.follow(connection);
+  expect(link.problem()).toBeUndefined();
+  clockMs += 7_000;
+  expect(link.upForMs()).toBe(7_000);
+
+  await server.kill();
+  await expect.poll(() => link.isUp).toBe(false);
+  expect(link.upForMs()).toBe(0);
+  clockMs += 90_000;
+  expect(link.problem()).toBe("not connected for 90 s");
+  expect(link.isClosed).toBe(false);
+
+  await server.restart();
+  await expect.poll(() => link.problem()).toBeUndefined();
+  clockMs += 3_000;
+  expect(link.upForMs()).toBe(3_000);
+
+  await connection.close();
+  await closed;
+  expect(link.isClosed).toBe(true);
+  expect(link.problem()).toBe("the connection is closed");
+});
