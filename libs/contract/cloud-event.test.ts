@@ -186,8 +186,25 @@ describe("design §4.2: the trace of a message", () => {
     ["a structured event's extension", { ...envelope, traceparent: trace, data: message }, {}, trace],
     ["a binary event's extension", message, { ...binaryHeaders, "ce-traceparent": trace }, trace],
     ["the header before the extension", { ...envelope, traceparent: other, data: message }, { traceparent: trace }, trace],
+    [
+      "the extension, when the header is malformed",
+      { ...envelope, traceparent: trace, data: message },
+      { traceparent: "00-x" },
+      trace,
+    ],
+    ["none, when both are malformed", { ...envelope, traceparent: "00-y", data: message }, { traceparent: "00-x" }, undefined],
     ["none, when the extension is no text", { ...envelope, traceparent: 7, data: message }, {}, undefined],
   ])("is %s", (_what, body, values, expected) => {
     expect(opened(body, values).traceparent).toBe(expected);
+  });
+
+  it.each([
+    ["with the header", { traceparent: trace, tracestate: "a=1" }, "a=1"],
+    ["with the extension, when the header has no trace", { tracestate: "a=1" }, "b=2"],
+    ["none, when the header has the trace alone", { traceparent: trace }, undefined],
+    ["none, when it is too long", { traceparent: trace, tracestate: `a=${"x".repeat(511)}` }, undefined],
+  ])("its tracestate comes from where the traceparent is: %s", (_what, values, expected) => {
+    const body = { ...envelope, traceparent: other, tracestate: "b=2", data: message };
+    expect(opened(body, values).tracestate).toBe(expected);
   });
 });
