@@ -8,15 +8,16 @@ import type { NatsConnection } from "@nats-io/transport-node";
  * Readiness hangs on it. Liveness does not, but for `closed`: a client that is away reconnects by itself, for ever, and a restart would not bring NATS
  * back. It is closed by us, or because the server refused our credentials when we came again: then a process that reads them anew helps.
  */
-export class NatsLink {
+export class BrokerLink {
   readonly #nowMs: () => number;
   #state: "away" | "up" | "closed" = "away";
   #sinceMs: number;
   #why = "";
 
-  constructor(options: { readonly nowMs?: () => number } = {}) {
+  constructor(options: { readonly connection?: NatsConnection; readonly nowMs?: () => number } = {}) {
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#sinceMs = this.#nowMs();
+    if (options.connection !== undefined) void this.follow(options.connection);
   }
 
   /** A try to connect for the first time failed. */

@@ -1,12 +1,12 @@
 import { connect } from "@nats-io/transport-node";
 import { expect, it } from "vitest";
-import { NatsLink } from "./nats-link.ts";
+import { BrokerLink } from "./broker-link.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
 
 it("says that NATS is away, for how long and why, until it is there again; closed is for good", async () => {
   let clockMs = 1_000;
   await using server = await NatsTestServer.start();
-  const link = new NatsLink({ nowMs: () => clockMs });
+  const link = new BrokerLink({ nowMs: () => clockMs });
   clockMs += 5_000;
   expect(link.problem()).toBe("not connected for 5 s");
   link.failed("connection refused");
