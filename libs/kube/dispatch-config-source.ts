@@ -74,7 +74,7 @@ export class DispatchConfigSource implements Service {
       client: options.client,
       path: `/api/v1/namespaces/${options.namespace}/configmaps`,
       selector: { fieldSelector: `metadata.name=${options.configMap}` },
-      project: (object) => ({ uid: object.metadata?.uid ?? "", text: (object as V1ConfigMap).data?.[CONFIG_KEY] ?? "" }),
+      project: (object) => ({ uid: object.metadata.uid, text: (object as V1ConfigMap).data?.[CONFIG_KEY] ?? "" }),
       onChange: (change) => {
         if (change.kind === "present") this.#apply(change.view.text);
       },
@@ -108,6 +108,11 @@ export class DispatchConfigSource implements Service {
 
   problem(): string | undefined {
     return this.#problem ?? this.#watch.problem();
+  }
+
+  /** How long ago the ConfigMap was last known to be followed. */
+  freshnessMs(): number {
+    return this.#watch.freshnessMs();
   }
 
   #apply(text: string): void {

@@ -92,7 +92,10 @@ export class LeaseElection implements Service {
     this.#random = options.random ?? Math.random;
     this.#backoff = new Backoff({ initialMs: 1_000, maxMs: LONGEST_BACKOFF_MS, random: this.#random });
     this.#answeredAtMs = this.#nowMs();
-    this.#beat = new Heartbeat("election", Math.max(STALL_MS, 2 * this.#leaseDurationMs), this.#nowMs);
+    this.#beat = new Heartbeat("election", {
+      stallAfterMs: Math.max(STALL_MS, 2 * this.#leaseDurationMs),
+      nowMs: this.#nowMs,
+    });
   }
 
   /** Resolves at once: the campaign runs in the background. */

@@ -9,6 +9,8 @@ export interface Check {
  * `/healthz` asks the liveness checks (a restart would help), `/readyz` the readiness checks as well (waiting would help).
  *
  *   starting → serving → draining        (ready only while serving)
+ *
+ * While it drains the process is alive whatever the checks say: what they look at ends one after the other, and so does the process.
  */
 export class Health {
   readonly #liveness: Check[] = [];
@@ -42,10 +44,11 @@ export class Health {
   }
 
   liveProblems(): string[] {
-    return problems(this.#liveness);
+    return this.#state === "draining" ? [] : problems(this.#liveness);
   }
 
   readyProblems(): string[] {
+    if (this.#state === "draining") return [this.#state];
     return [...(this.#state === "serving" ? [] : [this.#state]), ...problems([...this.#liveness, ...this.#readiness])];
   }
 }
@@ -57,26 +60,87 @@ function problems(checks: readonly Check[]): string[] {
   });
 }
 
-/** A loop that must turn: stalled when it has not said `beat` for `stallAfterMs`. */
-export class Heartbeat implements Check {
-  readonly name: string;
+export interface StallOptions {
+  readonly stallAfterMs: number;
+  readonly nowMs?: () => number;
+  /** For how long nothing outside has kept the work waiting. What waits for a broker that is away does not stall. */
+  readonly freeForMs?: () => number;
+}
+
+/** How long something has lasted, as far as it is this process's fault. */
+class Stall {
   readonly #stallAfterMs: number;
   readonly #nowMs: () => number;
-  #beatAtMs: number;
+  readonly #freeForMs: () => number;
 
-  constructor(name: string, stallAfterMs: number, nowMs: () => number = () => performance.now()) {
-    this.name = name;
+  constructor({ stallAfterMs, nowMs, freeForMs }: StallOptions) {
     this.#stallAfterMs = stallAfterMs;
-    this.#nowMs = nowMs;
-    this.#beatAtMs = nowMs();
+    this.#nowMs = nowMs ?? (() => performance.now());
+    this.#freeForMs = freeForMs ?? (() => Number.POSITIVE_INFINITY);
+  }
+
+  nowMs(): number {
+    return this.#nowMs();
+  }
+
+  secondsSince(atMs: number): number | undefined {
+    const lastsMs = Math.min(this.#nowMs() - atMs, this.#freeForMs());
+    return lastsMs > this.#stallAfterMs ? Math.round(lastsMs / 1000) : undefined;
+  }
+}
+
+/**
+ * A loop that must turn: stalled when it has not said `beat` for too long.
+ *
+ *   at rest → (beat) turning → (rest) at rest
+ */
+export class Heartbeat implements Check {
+  readonly name: string;
+  readonly #stall: Stall;
+  #beatAtMs: number | undefined;
+
+  constructor(name: string, options: StallOptions) {
+    this.name = name;
+    this.#stall = new Stall(options);
   }
 
   beat(): void {
-    this.#beatAtMs = this.#nowMs();
+    this.#beatAtMs = this.#stall.nowMs();
+  }
+
+  /** The loop has ended, or has not begun. */
+  rest(): void {
+    this.#beatAtMs = undefined;
   }
 
   problem(): string | undefined {
-    const silentMs = this.#nowMs() - this.#beatAtMs;
-    return silentMs > this.#stallAfterMs ? `no progress for ${Math.round(silentMs / 1000)} s` : undefined;
+    const seconds = this.#beatAtMs === undefined ? undefined : this.#stall.secondsSince(this.#beatAtMs);
+    return seconds === undefined ? undefined : `no progress for ${seconds} s`;
+  }
+}
+
+/** Pieces of work that are under way at the same time: stalled when the oldest has not ended for too long. */
+export class WorkUnderWay implements Check {
+  readonly name: string;
+  readonly #stall: Stall;
+  /** The oldest first. */
+  readonly #begun = new Set<{ readonly atMs: number }>();
+
+  constructor(name: string, options: StallOptions) {
+    this.name = name;
+    this.#stall = new Stall(options);
+  }
+
+  /** What is returned says that it has ended. */
+  begin(): () => void {
+    const work = { atMs: this.#stall.nowMs() };
+    this.#begun.add(work);
+    return () => void this.#begun.delete(work);
+  }
+
+  problem(): string | undefined {
+    const [oldest] = this.#begun;
+    const seconds = oldest === undefined ? undefined : this.#stall.secondsSince(oldest.atMs);
+    return seconds === undefined ? undefined : `a piece of work has not ended for ${seconds} s`;
   }
 }

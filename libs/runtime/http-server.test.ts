@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { connect } from "node:net";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Health, Heartbeat } from "./health.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Health } from "./health.ts";
 import { HttpServer } from "./http-server.ts";
+import { Lifecycle, type Service } from "./lifecycle.ts";
+import { silentLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 
 describe("HttpServer and Health", () => {
@@ -66,19 +68,44 @@ describe("HttpServer and Health", () => {
   });
 });
 
-describe("Heartbeat", () => {
-  it("is a problem only after it was silent for too long", () => {
-    vi.useFakeTimers();
-    try {
-      const beat = new Heartbeat("sweep", 10_000);
-      vi.advanceTimersByTime(10_000);
-      expect(beat.problem()).toBeUndefined();
-      vi.advanceTimersByTime(1_000);
-      expect(beat.problem()).toBe("no progress for 11 s");
-      beat.beat();
-      expect(beat.problem()).toBeUndefined();
-    } finally {
-      vi.useRealTimers();
-    }
+describe("while the service drains", () => {
+  it("/readyz says so and /healthz stays well, whatever the checks say, until the process ends", async () => {
+    const health = new Health();
+    const http = new HttpServer({ port: 0, health, metrics: new Metrics("test") });
+    const draining = Promise.withResolvers<void>();
+    const drained = Promise.withResolvers<void>();
+    let isClosed = false;
+    health.mustLive({ name: "broker", problem: () => (isClosed ? "the connection is closed" : undefined) });
+    health.mustBeReady({ name: "watch", problem: () => (isClosed ? "stopped" : undefined) });
+    const work: Service = {
+      name: "work",
+      start: () => Promise.resolve(),
+      stop: () => {
+        isClosed = true;
+        draining.resolve();
+        return drained.promise;
+      },
+    };
+    const readiness: Service = {
+      name: "readiness",
+      start: () => Promise.resolve(health.serve()),
+      stop: () => Promise.resolve(health.drain()),
+    };
+    const lifecycle = new Lifecycle({ services: [http, work, readiness], log: silentLog, stopTimeoutMs: 60_000 });
+    const ask = async (path: string): Promise<string> => {
+      const answer = await fetch(`http://127.0.0.1:${http.port}${path}`);
+      return `${answer.status} ${await answer.text()}`;
+    };
+    await lifecycle.start();
+    expect(await ask("/readyz")).toBe("200 ok\n");
+    const url = `http://127.0.0.1:${http.port}/healthz`;
+    const stopped = lifecycle.stop();
+    await draining.promise;
+    expect(await ask("/readyz")).toBe("503 draining\n");
+    expect(await ask("/healthz")).toBe("200 ok\n");
+    expect(await ask("/metrics")).toContain("200 ");
+    drained.resolve();
+    await stopped;
+    await expect(fetch(url)).rejects.toThrow();
   });
 });

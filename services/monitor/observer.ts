@@ -38,19 +38,19 @@ export class Observer implements Service {
     readonly namespaces: readonly string[];
     readonly onJob: (uid: string) => void;
     readonly goneKept?: number;
+    readonly nowMs?: () => number;
     readonly log: Log;
   }) {
-    const { client, log, namespaces } = options;
+    const { client, log, namespaces, nowMs } = options;
     const selector = { labelSelector: jobSelector(options.instance) };
+    const common = { client, log, selector, ...(nowMs === undefined ? {} : { nowMs }) };
     this.#namespaces = namespaces;
     this.#onJob = options.onJob;
     this.#goneKept = options.goneKept ?? GONE_KEPT;
     this.#jobWatches = namespaces.map(
       (namespace) =>
         new Watch<JobView>({
-          client,
-          log,
-          selector,
+          ...common,
           path: jobsPath(namespace),
           project: (object) => jobView(object as V1Job),
           onChange: (change) => this.#jobChanged(change),
@@ -59,9 +59,7 @@ export class Observer implements Service {
     this.#podWatches = namespaces.map(
       (namespace) =>
         new Watch<PodView>({
-          client,
-          log,
-          selector,
+          ...common,
           path: `/api/v1/namespaces/${namespace}/pods`,
           project: (object) => podView(object as V1Pod),
           onChange: (change) => this.#podChanged(change),
@@ -99,6 +97,14 @@ export class Observer implements Service {
       const problem = this.problemIn(namespace);
       return problem === undefined ? [] : [`${namespace}: ${problem}`];
     });
+  }
+
+  /** How long ago each watch was last known to follow its namespace. */
+  *freshness(): IterableIterator<{ readonly kind: "jobs" | "pods"; readonly namespace: string; readonly freshnessMs: number }> {
+    for (const [index, namespace] of this.#namespaces.entries()) {
+      yield { kind: "jobs", namespace, freshnessMs: this.#jobWatches[index]?.freshnessMs() ?? 0 };
+      yield { kind: "pods", namespace, freshnessMs: this.#podWatches[index]?.freshnessMs() ?? 0 };
+    }
   }
 
   sighting(uid: string): Sighting | undefined {

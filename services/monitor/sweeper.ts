@@ -52,11 +52,13 @@ export class Sweeper implements Service, Sweep {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    const { intervalMs } = this.#options;
+    const { intervalMs, heartbeat } = this.#options;
+    heartbeat.beat();
     while (!signal.aborted) {
       await this.sweep(signal);
       await pause(intervalMs, signal);
     }
+    heartbeat.rest();
   }
 
   /** Once through everything. One part that fails keeps none of the others from being done. */

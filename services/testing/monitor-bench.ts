@@ -132,7 +132,7 @@ export class MonitorBench implements AsyncDisposable {
       others: [],
       enqueue: (uid) => void enqueued.add(uid),
       intervalMs: 3_600_000,
-      heartbeat: new Heartbeat("sweep", 60_000),
+      heartbeat: new Heartbeat("sweep", { stallAfterMs: 60_000 }),
       log: silentLog,
     });
     await sweeper.sweep(new AbortController().signal);

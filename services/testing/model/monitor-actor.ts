@@ -63,6 +63,7 @@ export class MonitorActor {
       queues: () => config.queues,
       patience: new Patience({ afterMs: 600_000, nowMs }),
       nowMs,
+      metrics,
       log,
     });
     this.#sweeper = new Sweeper({
@@ -74,7 +75,7 @@ export class MonitorActor {
       enqueue: (uid) => void this.#dirty.add(uid),
       intervalMs: 1,
       log,
-      heartbeat: new Heartbeat("sweep", 1),
+      heartbeat: new Heartbeat("sweep", { stallAfterMs: 1 }),
     });
   }
 
