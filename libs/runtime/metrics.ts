@@ -28,6 +28,9 @@ const ANSWER_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 /** Stands for every queue that is not configured: only the configuration makes label values. */
 export const UNCONFIGURED_QUEUE = "(unconfigured)";
 
+export const queueLabel = (queue: string, configured: Readonly<Record<string, unknown>>): string =>
+  Object.hasOwn(configured, queue) ? queue : UNCONFIGURED_QUEUE;
+
 /**
  * Every metric, in one place; a service exports those that it feeds. Labels are bounded: queues and namespaces come from the configuration, the
  * rest are enums, and never an id.

@@ -13,6 +13,7 @@ import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
 import { openTraces } from "../../libs/runtime/trace.ts";
+import { BrokerLink } from "../../libs/streams/broker-link.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Admission } from "./admission.ts";
@@ -30,12 +31,16 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   const health = new Health();
   const http = new HttpServer({ port: env.HTTP_SERVER_PORT, health, metrics });
   await http.start();
-  const kube = new KubeClient({ access: await loadKubeAccess(processEnv) });
+  const kube = new KubeClient({
+    access: await loadKubeAccess(processEnv),
+    onAnswer: (answer) => metrics.kubeAnswered(answer),
+  });
   const connection = await connectNats({
     settings: env,
     name: `millrace-dispatcher ${env.POD_NAME}`,
     onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
   });
+  const link = new BrokerLink({ connection });
   const traces = await openTraces({ settings: env, service: "dispatcher", instance, pod: env.POD_NAME, metrics, log });
   const store = await openJobStore({ connection, instance, onOutcome: (record) => traces?.add(jobSpan(record)) });
   const config = new DispatchConfigSource({ client: kube, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
@@ -93,6 +98,8 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     ),
   );
   metrics.beforeScrape(() => {
+    metrics.natsConnected.set(link.isUp ? 1 : 0);
+    working?.dispatcher.countBlockedTime();
     metrics.blocked.reset();
     for (const { queue, namespace, held } of working?.dispatcher.blocked() ?? []) metrics.blocked.set({ queue, namespace }, held);
     metrics.postLimit.set(working?.dispatcher.postLimit ?? 0);

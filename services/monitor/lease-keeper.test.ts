@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ANNOTATION } from "../../libs/contract/names.ts";
+import { ANNOTATION, LABEL } from "../../libs/contract/names.ts";
 import { jobViewOf } from "../../libs/contract/testing/records.ts";
-import { Metrics } from "../../libs/runtime/metrics.ts";
+import { Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
 import { LeaseKeeper, sliceOf } from "./lease-keeper.ts";
 import { isRouted } from "./unrouted-messages.ts";
 
@@ -20,6 +20,7 @@ describe("L1: the lease of every live Job", () => {
       const renewed: string[] = [];
       const keeper = new LeaseKeeper({
         liveJobs: () => jobs,
+        queues: () => ({}),
         messages: { renew: (ack) => void renewed.push(ack) },
         ackWaitMs,
         metrics: new Metrics("test"),
@@ -46,6 +47,25 @@ describe("L1: the lease of every live Job", () => {
   it("a uid always has one slice", () => {
     for (const { uid } of jobs) expect(Number.isInteger(sliceOf(uid, 80)) && sliceOf(uid, 80) < 80).toBe(true);
   });
+});
+
+it("millrace_live_jobs: of every configured queue; a label that somebody wrote on a Job makes no other", async () => {
+  const metrics = new Metrics("monitor");
+  const queues: Record<string, object> = { default: {}, idle: {} };
+  const labels = ["default", "default", "gone", "__proto__"].map((queue) => ({ [LABEL.queue]: queue }));
+  const jobs = labels.map((of) => jobViewOf({ uid: randomUUID(), labels: of }));
+  const messages = { renew: () => undefined };
+  const keeper = new LeaseKeeper({ liveJobs: () => jobs, queues: () => queues, messages, ackWaitMs: 30_000, metrics });
+  const counts = async () =>
+    Object.fromEntries((await metrics.liveJobs.get()).values.map(({ labels: of, value }) => [of.queue, value]));
+  await keeper.start();
+  vi.advanceTimersByTime(500);
+  expect(await counts()).toEqual({ default: 2, idle: 0, [UNCONFIGURED_QUEUE]: 2 });
+  delete queues["idle"];
+  jobs.pop();
+  vi.advanceTimersByTime(500);
+  expect(await counts()).toEqual({ default: 2, [UNCONFIGURED_QUEUE]: 1 });
+  await keeper.stop();
 });
 
 describe("Sweeps: whether a subject reaches somebody", () => {

@@ -1,7 +1,7 @@
-import { ANNOTATION } from "../../libs/contract/names.ts";
+import { ANNOTATION, LABEL } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
-import type { Metrics } from "../../libs/runtime/metrics.ts";
+import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import type { SourceMessages } from "../../libs/streams/messages.ts";
 
 const TICK_MS = 500;
@@ -13,6 +13,7 @@ const TICK_MS = 500;
 export class LeaseKeeper implements Service {
   readonly name = "lease-keeper";
   readonly #liveJobs: () => Iterable<JobView>;
+  readonly #queues: () => Readonly<Record<string, unknown>>;
   readonly #messages: Pick<SourceMessages, "renew">;
   readonly #metrics: Metrics;
   readonly #slices: number;
@@ -21,11 +22,13 @@ export class LeaseKeeper implements Service {
 
   constructor(options: {
     readonly liveJobs: () => Iterable<JobView>;
+    readonly queues: () => Readonly<Record<string, unknown>>;
     readonly messages: Pick<SourceMessages, "renew">;
     readonly ackWaitMs: number;
     readonly metrics: Metrics;
   }) {
     this.#liveJobs = options.liveJobs;
+    this.#queues = options.queues;
     this.#messages = options.messages;
     this.#metrics = options.metrics;
     this.#slices = Math.max(1, Math.floor(options.ackWaitMs / 3 / TICK_MS));
@@ -44,15 +47,18 @@ export class LeaseKeeper implements Service {
 
   #renewSlice(): void {
     this.#tick = (this.#tick + 1) % this.#slices;
-    let live = 0;
+    const queues = this.#queues();
+    const live = new Map(Object.keys(queues).map((queue) => [queue, 0]));
     let renewed = 0;
     for (const job of this.#liveJobs()) {
-      live += 1;
+      const queue = queueLabel(job.labels[LABEL.queue] ?? "", queues);
+      live.set(queue, (live.get(queue) ?? 0) + 1);
       if (sliceOf(job.uid, this.#slices) !== this.#tick) continue;
       this.#messages.renew(job.annotations[ANNOTATION.ack] ?? "");
       renewed += 1;
     }
-    this.#metrics.liveJobs.set(live);
+    this.#metrics.liveJobs.reset();
+    for (const [queue, count] of live) this.#metrics.liveJobs.set({ queue }, count);
     this.#metrics.leaseRenewals.inc(renewed);
   }
 }

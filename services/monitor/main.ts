@@ -15,6 +15,7 @@ import { createLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
 import { openTraces } from "../../libs/runtime/trace.ts";
+import { BrokerLink } from "../../libs/streams/broker-link.ts";
 import { connectNats } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
@@ -56,12 +57,16 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const health = new Health();
   const http = new HttpServer({ port: env.HTTP_SERVER_PORT, health, metrics });
   await http.start();
-  const client = new KubeClient({ access: await loadKubeAccess(processEnv) });
+  const client = new KubeClient({
+    access: await loadKubeAccess(processEnv),
+    onAnswer: (answer) => metrics.kubeAnswered(answer),
+  });
   const connection = await connectNats({
     settings: env,
     name: `millrace-monitor ${env.POD_NAME}`,
     onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
   });
+  const link = new BrokerLink({ connection });
   const { HISTORY: historyMs, ACK_WAIT: ackWaitMs, STREAM_REPLICAS: replicas, STORE_SIZE: storeBytes } = env;
   const provisioner = new Provisioner({ connection, topology: { instance, historyMs, ackWaitMs, replicas, storeBytes } });
   const traces = await openTraces({ settings: env, service: "monitor", instance, pod: env.POD_NAME, metrics, log });
@@ -72,7 +77,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const config = new DispatchConfigSource({ client, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
   const queues = () => config.current.queues;
 
-  const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: CONCURRENCY, log });
+  const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: CONCURRENCY, metrics, log });
   const enqueue = (uid: string): void => queue.add(uid);
   const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, log });
   const logs = new LogKeeper({ jobs, tails: store.logs, log });
@@ -108,7 +113,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   }
 
   const streamFill = new StreamFill({ broker, metrics, log });
-  const sweepBeat = new Heartbeat("sweep", env.SWEEP_INTERVAL * 4 + 60_000);
+  const sweepBeat = new Heartbeat("sweep", { stallAfterMs: env.SWEEP_INTERVAL * 4 + 60_000, freeForMs: () => link.upForMs() });
   let consumers: ConsumerProvisioning | undefined;
   const leaderServices = async (): Promise<readonly Service[]> => {
     await provisioner.streams();
@@ -117,7 +122,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     const others = [
       consumers,
       await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
-      new SleepingRecords({ store, missing, queues, patience, nowMs, log }),
+      new SleepingRecords({ store, missing, queues, patience, nowMs, metrics, log }),
       await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
       new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs: () => client.serverNowMs(), log }),
       streamFill,
@@ -130,7 +135,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     return [
       consumers,
       queue,
-      new LeaseKeeper({ liveJobs: live, messages: store.messages, ackWaitMs, metrics }),
+      new LeaseKeeper({ liveJobs: live, queues, messages: store.messages, ackWaitMs, metrics }),
       new NamespaceRoom({
         connection,
         jobs,
@@ -169,8 +174,8 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   health.mention(() => historyProblems(config.current, historyMs));
   metrics.beforeScrape(() => {
     metrics.leader.set(election.isLeader() ? 1 : 0);
-    // What the leader measures is not said twice, nor by one that measures no more.
-    if (!election.isLeader()) for (const gauge of [metrics.queueLength, metrics.streamFill, metrics.liveJobs]) gauge.reset();
+    metrics.natsConnected.set(link.isUp ? 1 : 0);
+    if (!election.isLeader()) metrics.resetLeaderGauges();
   });
   config.subscribe((current) => {
     for (const problem of historyProblems(current, historyMs)) log.warn("config.history-too-short", { problem });

@@ -11,11 +11,12 @@ import { type Ended, startOf } from "../../libs/contract/verdict.ts";
 import type { LiveConfig } from "../../libs/kube/dispatch-config-source.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Log } from "../../libs/runtime/log.ts";
-import type { Metrics } from "../../libs/runtime/metrics.ts";
+import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import type { Traces } from "../../libs/runtime/trace.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { StoredRecord } from "../../libs/streams/records.ts";
 import type { AttemptJudge } from "./attempt-judge.ts";
+import { countAttempt } from "./attempt-metrics.ts";
 import { firstSightOf, type JobIdentity, jobIdentity } from "./job-identity.ts";
 import type { MissingOutcome } from "./missing-outcome.ts";
 import type { Observer, Sighting } from "./observer.ts";
@@ -216,15 +217,13 @@ export class Reconciler {
       throw new MillraceError("OUTCOME_REFUSED", `the outcome of attempt ${record.attempt} was refused: ${outcome.why}`);
     }
     traces?.add(attemptSpan(outcome.record, seenOf(sighting)));
-    if (outcome.first) this.#report(outcome.record, verdict);
+    if (outcome.first) this.#report(outcome.record, verdict, sighting?.job.createdAt);
   }
 
-  #report(record: JobRecord, verdict: Ended): void {
-    const { metrics, log } = this.#options;
-    const { queue, state, next } = record;
-    if (state === "succeeded") metrics.messagesProcessed.inc({ queue });
-    if (state === "dead") metrics.messagesFailed.inc({ queue });
-    if (state === "retrying" && verdict.kind === "failed") metrics.retries.inc({ queue, class: verdict.class });
+  #report(record: JobRecord, verdict: Ended, createdAt: string | undefined): void {
+    const { metrics, config, log } = this.#options;
+    const { state, next } = record;
+    countAttempt(metrics, { queue: queueLabel(record.queue, config().queues), state, verdict, createdAt });
     const why = verdict.kind === "failed" ? { class: verdict.class, reason: verdict.reason } : {};
     const again = next === undefined ? {} : { notBefore: next.notBefore };
     log.info(`job.${state}`, { ...jobFields(record), ...why, ...again });

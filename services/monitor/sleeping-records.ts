@@ -2,6 +2,7 @@ import { errorText } from "../../libs/contract/errors.ts";
 import { jobFields } from "../../libs/contract/job-fields.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { MissingOutcome } from "./missing-outcome.ts";
 import type { Patience } from "./patience.ts";
@@ -21,6 +22,7 @@ export class SleepingRecords {
   readonly #queues: () => Readonly<Record<string, unknown>>;
   readonly #patience: Patience;
   readonly #nowMs: () => number;
+  readonly #metrics: Metrics;
   readonly #log: Log;
 
   constructor(options: {
@@ -29,6 +31,7 @@ export class SleepingRecords {
     readonly queues: () => Readonly<Record<string, unknown>>;
     readonly patience: Patience;
     readonly nowMs: () => number;
+    readonly metrics: Metrics;
     readonly log: Log;
   }) {
     this.#store = options.store;
@@ -36,15 +39,17 @@ export class SleepingRecords {
     this.#queues = options.queues;
     this.#patience = options.patience;
     this.#nowMs = options.nowMs;
+    this.#metrics = options.metrics;
     this.#log = options.log;
   }
 
   async sweep(signal: AbortSignal, beat: () => void): Promise<void> {
     const { records } = this.#store;
     const removed = new Map<string, boolean>();
+    const asleep = new Map(Object.keys(this.#queues()).map((queue) => [queue, 0]));
     const hashes = await records.inState("retrying", signal);
     for (let start = 0; start < hashes.length; start += CHUNK) {
-      for (const hash of await this.#notAsleep(hashes.slice(start, start + CHUNK), removed)) {
+      for (const hash of await this.#notAsleep(hashes.slice(start, start + CHUNK), removed, asleep)) {
         if (signal.aborted) return;
         // One that cannot be healed keeps none of the others from it.
         await this.#lookAt(hash, removed).catch((error: unknown) => {
@@ -54,15 +59,28 @@ export class SleepingRecords {
       }
       if (signal.aborted) return;
     }
+    this.#metrics.sleepingRetries.reset();
+    for (const [queue, count] of asleep) this.#metrics.sleepingRetries.set({ queue }, count);
   }
 
   /** Those of which something may have to be done, by reads that may be stale: the others are seen by the next sweep. */
-  async #notAsleep(hashes: readonly string[], removed: Map<string, boolean>): Promise<readonly string[]> {
+  async #notAsleep(
+    hashes: readonly string[],
+    removed: Map<string, boolean>,
+    asleep: Map<string, number>,
+  ): Promise<readonly string[]> {
     const found = await this.#store.records.getMany(hashes, (hash) => this.#log.warn("sweep.record-unreadable", { hash }));
     return hashes.filter((hash) => {
       const record = found.get(hash)?.record;
+      if (record !== undefined) this.#count(record, asleep);
       return record !== undefined && (this.#isGivenUp(record, removed) || this.#isOverdue(record));
     });
+  }
+
+  #count({ queue, next }: JobRecord, asleep: Map<string, number>): void {
+    if (next === undefined || Date.parse(next.notBefore) <= this.#nowMs()) return;
+    const label = queueLabel(queue, this.#queues());
+    asleep.set(label, (asleep.get(label) ?? 0) + 1);
   }
 
   #isGivenUp({ queue }: JobRecord, removed: Map<string, boolean>): boolean {

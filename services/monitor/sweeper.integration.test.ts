@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vites
 import { STATE_HEADER } from "../../libs/contract/record.ts";
 import { Heartbeat } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
+import { Metrics } from "../../libs/runtime/metrics.ts";
 import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
 import { isRunning, MonitorBench, terminated } from "../testing/monitor-bench.ts";
 import { Observer } from "./observer.ts";
@@ -30,12 +31,17 @@ class Rounds implements Sweep {
 
 /** The monitor's parts with real watches, put together as its main does. */
 function monitor(namespaces: readonly string[], others: readonly Sweep[] = []) {
-  const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: 4, log: silentLog });
+  const queue = new WorkQueue({
+    handle: (uid) => reconciler.reconcile(uid),
+    concurrency: 4,
+    metrics: new Metrics("test"),
+    log: silentLog,
+  });
   const enqueue = (uid: string): void => queue.add(uid);
   const { client } = bench.cluster.server;
   const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, log: silentLog });
   const reconciler = bench.newReconciler({ observer });
-  const heartbeat = new Heartbeat("sweep", 60_000);
+  const heartbeat = new Heartbeat("sweep", { stallAfterMs: 60_000 });
   const sweeper = new Sweeper({
     records: bench.streams.store.records,
     observer,

@@ -3,6 +3,7 @@ import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { jobHash } from "../../libs/contract/names.ts";
 import { consumerName } from "../../libs/contract/streams.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
+import { Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
 import { JetStreamBroker } from "../../libs/streams/jetstream-broker.ts";
 import { RecordStore } from "../../libs/streams/records.ts";
 import { INSTANCE, queuesOf } from "../../libs/streams/testing/workbench.ts";
@@ -18,6 +19,7 @@ const { signal } = new AbortController();
 
 let bench: MonitorBench;
 let patience: Patience;
+let metrics: Metrics;
 /** How long somebody has had patience. */
 let waitedMs: number;
 let sweeps: readonly { sweep(signal: AbortSignal, beat: () => void): Promise<void> }[];
@@ -30,6 +32,7 @@ beforeEach(async () => {
   bench.configure({ retry: { attempts: 3, backoff: { initial: "0s" } } });
   await bench.streams.provisioner.consumers(queuesOf([QUEUE]));
   waitedMs = 0;
+  metrics = new Metrics("monitor");
   patience = new Patience({ afterMs: PATIENCE_MS, nowMs: () => waitedMs });
   sweeps = await newSweeps();
 });
@@ -41,7 +44,7 @@ async function newSweeps() {
   const { nowMs } = bench;
   return [
     await UnroutedMessages.open(options),
-    new SleepingRecords({ ...options, missing: new MissingOutcome({ store, nowMs }), nowMs }),
+    new SleepingRecords({ ...options, missing: new MissingOutcome({ store, nowMs }), nowMs, metrics }),
     await RemovedQueues.open(options),
   ];
 }
@@ -104,7 +107,13 @@ describe("S2: a retry that should be in RETRY and is not", () => {
     }
     const records = new Counted({ broker: await JetStreamBroker.open(connection) });
     bench.aheadMs = 11_000;
-    const options = { missing: new MissingOutcome({ store, nowMs }), queues: () => bench.config.queues, patience, nowMs };
+    const options = {
+      missing: new MissingOutcome({ store, nowMs }),
+      queues: () => bench.config.queues,
+      patience,
+      nowMs,
+      metrics,
+    };
     await new SleepingRecords({ ...options, store: { ...store, records }, log: silentLog }).sweep(signal, () => {});
     expect(read).toEqual([hash]);
   });
@@ -144,7 +153,7 @@ describe("S2: a retry that should be in RETRY and is not", () => {
       get: (hash: string) => (hash === poison?.hash ? Promise.reject(new Error("unreadable")) : store.records.get(hash)),
     };
     const missing = new MissingOutcome({ store, nowMs });
-    const options = { missing, queues: () => bench.config.queues, patience, nowMs, log: silentLog };
+    const options = { missing, queues: () => bench.config.queues, patience, nowMs, metrics, log: silentLog };
     await new SleepingRecords({
       ...options,
       store: { ...store, records: Object.assign(Object.create(store.records), records) },
@@ -296,4 +305,21 @@ describe("a subject that no queue takes", () => {
     expect(await bench.events(made.hash)).toEqual({ created: 1, succeeded: 1 });
     expect(await count("DLQ")).toBe(0);
   });
+});
+
+it("millrace_sleeping_retries: what sleeps, of every configured queue; what is due, running or done does not", async () => {
+  const gauge = async () => (await metrics.sleepingRetries.get()).values.map(({ labels, value }) => [labels.queue, value]);
+  await asleep("first");
+  await asleep("second");
+  await awaited("due");
+  await bench.running("runs");
+  bench.config = { ...bench.config, queues: { ...bench.config.queues, ...queuesOf(["empty"]).queues } };
+  await sweep();
+  expect(await gauge()).toEqual([
+    [QUEUE, 2],
+    ["empty", 0],
+  ]);
+  removeQueue();
+  await sweep();
+  expect(await gauge()).toEqual([[UNCONFIGURED_QUEUE, 2]]);
 });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { silentLog } from "../../libs/runtime/log.ts";
+import { Metrics } from "../../libs/runtime/metrics.ts";
 import { WorkQueue } from "./work-queue.ts";
 
 beforeEach(() => void vi.useFakeTimers());
@@ -8,6 +9,7 @@ const settle = () => vi.advanceTimersByTimeAsync(0);
 
 /** Records what is worked on; each piece of work ends when the test says so. */
 class Bench {
+  readonly metrics = new Metrics("monitor");
   readonly begun: string[] = [];
   readonly #open = new Map<string, PromiseWithResolvers<void>>();
   mostAtOnce = 0;
@@ -29,7 +31,12 @@ class Bench {
 
 async function started(options: { concurrency: number; handle?: (key: string) => Promise<number | undefined> }) {
   const bench = new Bench();
-  const queue = new WorkQueue({ handle: options.handle ?? bench.handle, concurrency: options.concurrency, log: silentLog });
+  const queue = new WorkQueue({
+    handle: options.handle ?? bench.handle,
+    concurrency: options.concurrency,
+    metrics: bench.metrics,
+    log: silentLog,
+  });
   await queue.start();
   return { bench, queue };
 }
@@ -110,7 +117,7 @@ describe("WorkQueue", () => {
   it("a failed key comes back after a growing backoff of its own; success forgets it", async () => {
     let failing = true;
     const at: number[] = [];
-    const { queue } = await started({
+    const { bench, queue } = await started({
       concurrency: 1,
       handle: () => {
         at.push(Date.now());
@@ -124,6 +131,7 @@ describe("WorkQueue", () => {
       expect(gap).toBeGreaterThanOrEqual(125 * 2 ** index);
       expect(gap).toBeLessThanOrEqual(250 * 2 ** index + 1);
     }
+    expect((await bench.metrics.reconcileFailures.get()).values).toMatchObject([{ value: at.length }]);
     failing = false;
     await vi.advanceTimersToNextTimerAsync();
     expect(vi.getTimerCount()).toBe(0);
@@ -131,7 +139,7 @@ describe("WorkQueue", () => {
 
   it("closed, it takes nothing and keeps nothing: a monitor that does not lead must not remember every Job it sees", async () => {
     const bench = new Bench();
-    const queue = new WorkQueue({ handle: bench.handle, concurrency: 1, log: silentLog });
+    const queue = new WorkQueue({ handle: bench.handle, concurrency: 1, metrics: bench.metrics, log: silentLog });
     queue.add("before");
     await queue.start();
     await settle();

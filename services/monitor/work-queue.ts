@@ -2,6 +2,7 @@ import { errorText } from "../../libs/contract/errors.ts";
 import { Backoff } from "../../libs/runtime/backoff.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import type { Metrics } from "../../libs/runtime/metrics.ts";
 
 /**
  * Keys to be looked at, each by one worker at a time. A key that is added while it is worked on is worked on once more afterwards, so the
@@ -16,6 +17,7 @@ export class WorkQueue implements Service {
   readonly name = "work-queue";
   readonly #handle: (key: string) => Promise<number | undefined>;
   readonly #concurrency: number;
+  readonly #metrics: Pick<Metrics, "reconcileFailures">;
   readonly #log: Log;
   readonly #waiting = new Set<string>();
   readonly #running = new Map<string, Promise<void>>();
@@ -27,10 +29,12 @@ export class WorkQueue implements Service {
   constructor(options: {
     readonly handle: (key: string) => Promise<number | undefined>;
     readonly concurrency: number;
+    readonly metrics: Pick<Metrics, "reconcileFailures">;
     readonly log: Log;
   }) {
     this.#handle = options.handle;
     this.#concurrency = options.concurrency;
+    this.#metrics = options.metrics;
     this.#log = options.log;
   }
 
@@ -75,6 +79,7 @@ export class WorkQueue implements Service {
       this.#failures.delete(key);
       if (againInMs !== undefined) this.#addAfter(key, againInMs);
     } catch (error) {
+      this.#metrics.reconcileFailures.inc();
       this.#log.warn("reconcile.failed", { key, problem: errorText(error), error });
       const backoff = this.#failures.get(key) ?? new Backoff({ initialMs: 250, maxMs: 30_000 });
       this.#failures.set(key, backoff);
