@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { JobSpan } from "../contract/job-span.ts";
 import { readEnv } from "./env.ts";
-import { readEnv } from "./env.ts";
 import { silentLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { OtlpTraces, type OtlpTracesOptions, parseHeaders } from "./otlp-traces.ts";
