@@ -5,12 +5,23 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { MillraceError } from "../contract/errors.ts";
 
-/** How to reach the API server and who we are there. */
+/** PEM. */
+export interface KubeTls {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** How to reach the API server and who we are there. Whatever is a file is rotated while we run. */
 export interface KubeAccess {
   readonly server: string;
-  readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  /** The value of `Authorization`, read anew when the token rotates; undefined with a client certificate. */
-  authorization(): Promise<string | undefined>;
+  /** As it is at the moment: asked for each connection that is opened. */
+  tls(): Promise<KubeTls>;
+  /**
+   * The value of `Authorization`; undefined with a client certificate.
+   * `refused`: one that the server answered with 401, so that a copy of it is not good enough.
+   */
+  authorization(refused?: string): Promise<string | undefined>;
 }
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -27,13 +38,18 @@ class TokenFile {
     this.#path = path;
   }
 
-  async read(): Promise<string> {
-    if (performance.now() - this.#readAtMs > TOKEN_CACHE_MS) {
+  async read(refused: string | undefined): Promise<string> {
+    const isOld = performance.now() - this.#readAtMs > TOKEN_CACHE_MS;
+    if (isOld || (refused !== undefined && refused === bearer(this.#token))) {
       this.#token = (await readFile(this.#path, "utf8")).trim();
       this.#readAtMs = performance.now();
     }
     return this.#token;
   }
+}
+
+function bearer(token: string): string {
+  return `Bearer ${token}`;
 }
 
 /** In a pod the mounted ServiceAccount, else the current context of the kubeconfig. */
@@ -49,10 +65,12 @@ export async function loadKubeAccess(env: NodeJS.ProcessEnv): Promise<KubeAccess
 async function inClusterAccess(env: NodeJS.ProcessEnv): Promise<KubeAccess> {
   const host = env["KUBERNETES_SERVICE_HOST"] ?? "";
   const token = new TokenFile(`${SERVICE_ACCOUNT}/token`);
+  const tls = async (): Promise<KubeTls> => ({ ca: await readFile(`${SERVICE_ACCOUNT}/ca.crt`, "utf8") });
+  await tls();
   return {
     server: `https://${host.includes(":") ? `[${host}]` : host}:${env["KUBERNETES_SERVICE_PORT"] ?? "443"}`,
-    tls: { ca: await readFile(`${SERVICE_ACCOUNT}/ca.crt`, "utf8") },
-    authorization: async () => `Bearer ${await token.read()}`,
+    tls,
+    authorization: async (refused) => bearer(await token.read(refused)),
   };
 }
 
@@ -105,16 +123,24 @@ export async function kubeconfigAccess(path: string, contextName?: string): Prom
     if (data !== undefined) return Buffer.from(data, "base64").toString();
     return file === undefined ? undefined : await readFile(file, "utf8");
   };
-  const ca = await pem(cluster["certificate-authority-data"], cluster["certificate-authority"]);
-  const cert = await pem(user["client-certificate-data"], user["client-certificate"]);
-  const key = await pem(user["client-key-data"], user["client-key"]);
+  const tls = async (): Promise<KubeTls> => {
+    const ca = await pem(cluster["certificate-authority-data"], cluster["certificate-authority"]);
+    const cert = await pem(user["client-certificate-data"], user["client-certificate"]);
+    const key = await pem(user["client-key-data"], user["client-key"]);
+    return {
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    };
+  };
+  await tls();
   const tokenFile = user.tokenFile === undefined ? undefined : new TokenFile(user.tokenFile);
   return {
     server: cluster.server,
-    tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) },
-    authorization: async () => {
-      const token = tokenFile === undefined ? user.token : await tokenFile.read();
-      return token === undefined ? undefined : `Bearer ${token}`;
+    tls,
+    authorization: async (refused) => {
+      const token = tokenFile === undefined ? user.token : await tokenFile.read(refused);
+      return token === undefined ? undefined : bearer(token);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { Pool } from "undici";
+import { buildConnector, Pool } from "undici";
 import { errorText } from "../contract/errors.ts";
 import type { KubeAccess } from "./access.ts";
 import { apiStatus, KubeApiError } from "./errors.ts";
@@ -22,6 +22,9 @@ export interface KubeAnswer {
 /** An API server under load answers late; one that answers nothing for this long is treated as away. */
 const ANSWER_TIMEOUT_MS = 30_000;
 
+/** A peer that died without a word is found out by TCP: after this long without a byte, and ten probes, one a second. */
+const KEEP_ALIVE_MS = 15_000;
+
 /**
  * A thin client on kept-alive HTTP/1.1 connections: the generated client opens a TCP and TLS connection for each request
  * (580 against 9 700 POSTs per second). Watches have a pool of their own, so that they never starve the requests.
@@ -42,7 +45,7 @@ export class KubeClient {
     this.#onAnswer = options.onAnswer;
     // HTTP/2 would put every request behind one connection and so on one API server, and gains nothing at these sizes.
     const allowH2 = false;
-    const connect = { ...options.access.tls, timeout: 10_000 };
+    const connect = connector(options.access);
     this.#requests = new Pool(options.access.server, {
       connect,
       allowH2,
@@ -102,26 +105,35 @@ export class KubeClient {
     }
   }
 
+  /** 401 says that nothing was done. A token that was rotated or revoked is replaced at once, by what its file says by then. */
   async #send(pool: Pool, request: KubeRequest) {
-    const authorization = await this.#access.authorization();
-    const patch = request.method === "PATCH";
     try {
-      const answer = await pool.request({
-        method: request.method,
-        path: request.query === undefined ? request.path : `${request.path}?${new URLSearchParams(request.query)}`,
-        headers: {
-          accept: "application/json",
-          ...(authorization === undefined ? {} : { authorization }),
-          ...(request.body === undefined ? {} : { "content-type": patch ? "application/merge-patch+json" : "application/json" }),
-        },
-        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
-        ...(request.signal === undefined ? {} : { signal: request.signal }),
-      });
-      this.#setClock(answer.headers["date"]);
-      return { status: answer.statusCode, body: answer.body, retryAfter: answer.headers["retry-after"] };
+      const authorization = await this.#access.authorization();
+      const answer = await this.#ask(pool, request, authorization);
+      if (answer.status !== 401) return answer;
+      const another = await this.#access.authorization(authorization);
+      if (another === authorization) return answer;
+      await answer.body.dump();
+      return await this.#ask(pool, request, another);
     } catch (error) {
       throw unanswered(request, error);
     }
+  }
+
+  async #ask(pool: Pool, request: KubeRequest, authorization: string | undefined) {
+    const answer = await pool.request({
+      method: request.method,
+      path: request.query === undefined ? request.path : `${request.path}?${new URLSearchParams(request.query)}`,
+      headers: {
+        accept: "application/json",
+        ...(authorization === undefined ? {} : { authorization }),
+        ...(request.body === undefined ? {} : { "content-type": contentType(request) }),
+      },
+      ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+    this.#setClock(answer.headers["date"]);
+    return { status: answer.statusCode, body: answer.body, retryAfter: answer.headers["retry-after"] };
   }
 
   /** Less than the header's own exactness is no difference. */
@@ -130,6 +142,21 @@ export class KubeClient {
     const offsetMs = serverMs + 500 - Date.now();
     if (!Number.isNaN(offsetMs)) this.#clockOffsetMs = Math.abs(offsetMs) < 2_000 ? 0 : offsetMs;
   }
+}
+
+function contentType({ method }: KubeRequest): string {
+  return method === "PATCH" ? "application/merge-patch+json" : "application/json";
+}
+
+/** Each new connection trusts, and shows, what the files say at that moment: authorities and certificates are rotated. */
+function connector(access: KubeAccess): buildConnector.connector {
+  return (options, callback) => {
+    access.tls().then(
+      (tls) =>
+        buildConnector({ ...tls, allowH2: false, timeout: 10_000, keepAliveInitialDelay: KEEP_ALIVE_MS })(options, callback),
+      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
+    );
+  };
 }
 
 function unanswered(request: KubeRequest, cause: unknown): KubeApiError {

@@ -21,7 +21,7 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #close: () => Promise<void>;
 
   private constructor(url: string, close: () => Promise<void>) {
-    this.access = { server: url, tls: {}, authorization: () => Promise.resolve("Bearer test") };
+    this.access = { server: url, tls: () => Promise.resolve({}), authorization: () => Promise.resolve("Bearer test") };
     this.client = new KubeClient({ access: this.access });
     this.#close = close;
   }
