@@ -1,15 +1,17 @@
 import type { KubeApiError } from "../../libs/kube/errors.ts";
 
 /** Why a namespace accepts no Jobs (rule D8), as a label: few words, whatever the API server says. */
-export type BlockCause =
-  | "quota"
-  | "forbidden"
-  | "unauthorized"
-  | "noNamespace"
-  | "throttled"
-  | "unavailable"
-  | "noAnswer"
-  | "other";
+export const BLOCK_CAUSES = [
+  "quota",
+  "forbidden",
+  "unauthorized",
+  "noNamespace",
+  "throttled",
+  "unavailable",
+  "noAnswer",
+  "other",
+] as const;
+export type BlockCause = (typeof BLOCK_CAUSES)[number];
 
 export function blockCause(error: KubeApiError): BlockCause {
   const { status } = error;
