@@ -2,6 +2,7 @@ import type {
   V1NetworkPolicy,
   V1Pod,
   V1PodDisruptionBudget,
+  V1PodSpec,
   V1RoleBinding,
   V1Service,
   V1ServiceAccount,
@@ -13,6 +14,7 @@ import {
   documents,
   EVERYTHING,
   environment,
+  environmentOf,
   ofKind,
   only,
   refusal,
@@ -99,6 +101,51 @@ describe("a service", () => {
   it("gets no rights from the chart when somebody else gives them", async () => {
     const kinds = documents(await template("x", "--set", "rbac.create=false")).map(({ kind }) => kind);
     expect(kinds.filter((kind) => /Role/u.test(kind))).toEqual([]);
+  });
+});
+
+describe("traces", () => {
+  const traced = async (...args: string[]) => {
+    const all = documents(await template("x", ...args));
+    return ["dispatcher", "monitor"].map((name) => deployedPod(all, `x-millrace-${name}`));
+  };
+  const variables = (pod: V1PodSpec) =>
+    Object.fromEntries(Object.entries(environmentOf(pod)).filter(([name]) => /^OT/.test(name)));
+
+  it("are sent nowhere unless a collector is named", async () => {
+    const none = await traced("--set", "tracing.headers.existingSecret=otlp");
+    for (const pod of none) expect([variables(pod), pod.volumes?.length]).toEqual([{}, 1]);
+  });
+
+  it.each([
+    ["100", "1.00"],
+    ["5", "0.05"],
+    ["0", "0.00"],
+  ])("of %s in a hundred jobs", async (percent, ratio) => {
+    const pods = await traced("--set", `tracing.endpoint=http://collector:4318,tracing.samplePercent=${percent}`);
+    for (const pod of pods) {
+      expect(variables(pod)).toEqual({
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318",
+        OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
+        OTEL_TRACES_SAMPLER_ARG: ratio,
+      });
+    }
+  });
+
+  it("have their credentials from a file of a Secret, and from nowhere else", async () => {
+    const secret = "tracing.endpoint=http://collector:4318,tracing.headers.existingSecret=otlp,tracing.headers.key=k";
+    for (const pod of await traced("--set", secret)) {
+      expect(variables(pod)["OTLP_HEADERS_FILE"]).toBe("/etc/otlp/headers");
+      const volume = pod.volumes?.find(({ secret: of }) => of?.secretName === "otlp");
+      expect(volume?.secret?.items).toEqual([{ key: "k", path: "headers" }]);
+      const mount = pod.containers[0]?.volumeMounts?.find(({ name }) => name === volume?.name);
+      expect(mount).toMatchObject({ mountPath: "/etc/otlp", readOnly: true });
+    }
+    expect(await refusal("--set", "tracing.headers.existingSecret=otlp,tracing.headers.key=")).toContain("tracing.headers");
+  });
+
+  it("an address that is none is refused", async () => {
+    expect(await refusal("--set", "tracing.endpoint=collector:4318")).toContain("tracing");
   });
 });
 
