@@ -42,3 +42,21 @@ it.each([
   const stored = await manager.streams.getMessage("JOBS", { last_by_subj: "jobs.default.hello" });
   expect(stored?.header?.get(MSG_ID_HEADER) || undefined).toBe(header);
 });
+
+const TRACE = `00-${"a".repeat(32)}-${"b".repeat(16)}-00`;
+const BEGUN = /^00-[0-9a-f]{32}-[0-9a-f]{16}-03$/;
+
+it.each([
+  ["the caller's", { TRACEPARENT: TRACE, TRACESTATE: "a=1" }, {}, TRACE, "a=1"],
+  ["begun here, when the caller has none", {}, {}, expect.stringMatching(BEGUN), ""],
+  ["begun here, when the caller's is malformed", { TRACEPARENT: "x", TRACESTATE: "a=1" }, {}, expect.stringMatching(BEGUN), ""],
+  ["the event's own, which no header hides", { TRACEPARENT: TRACE }, { traceparent: TRACE }, "", ""],
+])("W3C: the trace of a message is %s", async (_what, env, extension, traceparent, tracestate) => {
+  const body = { ...event({ template: "hello" }), ...extension };
+  const bytes = new TextEncoder().encode(JSON.stringify(body));
+  const target = { connection, instance: "millrace.test", subject: "jobs.default.hello", id: undefined };
+  await prepare({ ...target, body: bytes, env }).publish();
+  const manager = await jetstreamManager(connection);
+  const stored = await manager.streams.getMessage("JOBS", { last_by_subj: "jobs.default.hello" });
+  expect([stored?.header?.get("traceparent") ?? "", stored?.header?.get("tracestate") ?? ""]).toEqual([traceparent, tracestate]);
+});

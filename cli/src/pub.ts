@@ -1,10 +1,11 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { jetstream } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../../libs/contract/errors.ts";
 import { MSG_ID_HEADER, openMessage } from "../../libs/contract/message-identity.ts";
 import { type Instance, jobHash } from "../../libs/contract/names.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
+import { traceparentText, validTraceparent, validTracestate } from "../../libs/contract/traceparent.ts";
 import { type Outcome, OutcomeWatch, type SeenEvent } from "./outcome.ts";
 
 export interface PublishOptions {
@@ -14,6 +15,8 @@ export interface PublishOptions {
   readonly body: Uint8Array;
   /** The id of a body that names none; a random one by default. */
   readonly id: string | undefined;
+  /** Of the process: `TRACEPARENT` and `TRACESTATE`, as a pipeline sets them. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 export interface Published {
@@ -45,10 +48,26 @@ export function prepare(options: PublishOptions): Published {
       const head = headers();
       // No broker-side de-duplication when the body names the id: a second publish is answered by the job's record, not swallowed.
       if (named === undefined) head.set(MSG_ID_HEADER, id);
+      const hasTrace = opened.kind === "ok" && opened.value.traceparent !== undefined;
+      if (!hasTrace) for (const [name, value] of Object.entries(traceHeaders(options.env ?? {}))) head.set(name, value);
       const ack = await jetstream(connection).publish(subject, body, { headers: head });
       return `${ack.stream}-${ack.seq}-`;
     },
   };
+}
+
+/** The caller's trace goes on; without one a trace begins here. */
+function traceHeaders(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
+  const given = validTraceparent(env["TRACEPARENT"]);
+  if (given === undefined) return { traceparent: beginTrace() };
+  const tracestate = validTracestate(env["TRACESTATE"]);
+  return { traceparent: given, ...(tracestate === undefined ? {} : { tracestate }) };
+}
+
+/** Sampled, by a random id. */
+function beginTrace(): string {
+  const [traceId, spanId] = [randomBytes(16).toString("hex"), randomBytes(8).toString("hex")];
+  return traceparentText({ traceId, spanId, flags: 3 });
 }
 
 export async function publishAndWait(

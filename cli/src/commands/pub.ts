@@ -14,7 +14,8 @@ export const pub = command("pub", "publish a message; prints its id")
   .action(async (subject: string, text: string, options: Target & { id?: string; wait: boolean; timeout: number }) => {
     const body = new Uint8Array(text === "-" ? await buffer(process.stdin) : Buffer.from(text));
     await inSession(options, async ({ connection }) => {
-      const published = prepare({ connection, instance: await instanceOf(connection), subject, body, id: options.id });
+      const instance = await instanceOf(connection);
+      const published = prepare({ connection, instance, subject, body, id: options.id, env: process.env });
       if (!options.wait) {
         await published.publish();
         print(published.id);
