@@ -50,8 +50,15 @@ export class Rejections {
   async reject(message: PulledMessage, queue: string, id: string | undefined, rejection: Rejection): Promise<void> {
     const { deadLetters, events, metrics, log, nowMs } = this.#options;
     const { source } = message;
+    const named = id === undefined ? {} : { id };
     if (!(await deadLetters.hasRoomForRejected())) {
-      log.error("message.not-rejected", { queue, source, code: rejection.code, why: "the DLQ is half full: make room in it" });
+      log.error("message.not-rejected", {
+        ...named,
+        queue,
+        source,
+        code: rejection.code,
+        why: "the DLQ is half full: make room in it",
+      });
       return message.nak(NO_ROOM_MS);
     }
     const retry = parseRetryMessage(message.subject, message.headers);
@@ -63,7 +70,7 @@ export class Rejections {
     metrics.rejections.inc({ queue, code: rejection.code });
     metrics.messagesFailed.inc({ queue });
     log.warn("message.rejected", {
-      ...(id === undefined ? {} : { id }),
+      ...named,
       queue,
       source,
       code: rejection.code,

@@ -158,7 +158,7 @@ export class AttemptJudge {
 
   async #keepLog(
     { job, pods }: Sighting,
-    { hash, attempt }: JobIdentity,
+    identity: JobIdentity,
     queue: QueueConfig | undefined,
     fresh?: V1Job,
     container?: string,
@@ -168,7 +168,8 @@ export class AttemptJudge {
     // Which values are secret stands in the Job: without it nothing is kept.
     if (whole?.metadata?.uid !== job.uid) return;
     // A container may begin after its pod's end was asked for, and say something yet.
-    if (await this.#options.logs.keep({ hash, attempt, job: whole, pods, container, queue })) this.#kept.add(job.uid);
+    const of = { ...identity, job };
+    if (await this.#options.logs.keep({ of, job: whole, pods, container, queue })) this.#kept.add(job.uid);
   }
 }
 

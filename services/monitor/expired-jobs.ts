@@ -1,4 +1,5 @@
 import { errorText } from "../../libs/contract/errors.ts";
+import { jobFields } from "../../libs/contract/job-fields.ts";
 import { ANNOTATION } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
@@ -38,10 +39,10 @@ export class ExpiredJobs {
       const { namespace, name, uid } = job;
       try {
         await this.#jobs.delete(namespace, name, uid);
-        this.#log.info("job.expired", { namespace, job: name, uid });
+        this.#log.info("job.expired", loggedAs(job));
       } catch (error) {
         // A namespace in which nothing may be deleted keeps none of the others full.
-        this.#log.warn("job.not-expired", { namespace, job: name, uid, problem: errorText(error) });
+        this.#log.warn("job.not-expired", { ...loggedAs(job), problem: errorText(error) });
       }
     }
   }
@@ -56,4 +57,10 @@ export class ExpiredJobs {
     const keepMs = identity.keepSeconds === undefined ? Math.max(keep.succeeded, keep.failed) : identity.keepSeconds * 1000;
     return Date.parse(endedAt) + keepMs + GRACE_MS < this.#nowMs();
   }
+}
+
+function loggedAs(job: JobView) {
+  const { namespace, name, uid } = job;
+  const identity = jobIdentity(job);
+  return identity === undefined ? { namespace, job: name, uid } : jobFields({ ...identity, job });
 }

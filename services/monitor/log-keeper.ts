@@ -1,5 +1,6 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { errorText } from "../../libs/contract/errors.ts";
+import { jobFields, type LoggedJob } from "../../libs/contract/job-fields.ts";
 import { mainContainer, type PodView } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
 import { redactedTail, secretsOf } from "../../libs/contract/redaction.ts";
@@ -32,15 +33,15 @@ export class LogKeeper {
 
   /** `container`: the one whose end decided; else the main one. False: there was nothing to keep, yet. */
   async keep(options: {
-    readonly hash: string;
-    readonly attempt: number;
+    readonly of: LoggedJob & { readonly hash: string };
     /** Tells which values are secret. */
     readonly job: V1Job;
     readonly pods: readonly PodView[];
     readonly container: string | undefined;
     readonly queue: Pick<QueueConfig, "logTail"> | undefined;
   }): Promise<boolean> {
-    const { hash, attempt, pods, job } = options;
+    const { pods, job } = options;
+    const { hash, attempt } = options.of;
     const bytes = parseQuantity(options.queue?.logTail ?? DEFAULT_TAIL) ?? 0;
     const pod = [...pods].sort((a, b) => b.createdAt.localeCompare(a.createdAt)).find(hasStarted);
     const container = options.container ?? (pod === undefined ? undefined : mainContainer(pod)?.name);
@@ -55,7 +56,7 @@ export class LogKeeper {
       await this.#tails.put(hash, attempt, redactedTail(text, secrets, bytes));
       return true;
     } catch (error) {
-      this.#log.warn("log.not-kept", { hash, attempt, pod: pod.name, problem: errorText(error) });
+      this.#log.warn("log.not-kept", { ...jobFields(options.of), pod: pod.name, problem: errorText(error) });
       return false;
     }
   }

@@ -1,4 +1,5 @@
 import { explain, type JobFacts, type Lane } from "../../../libs/contract/explain.ts";
+import { jobFields } from "../../../libs/contract/job-fields.ts";
 import { ANNOTATION, LABEL } from "../../../libs/contract/names.ts";
 import type { JobView } from "../../../libs/contract/observation.ts";
 import type { JobRecord } from "../../../libs/contract/record.ts";
@@ -104,7 +105,7 @@ export class JobReport {
       const [job, pods] = await Promise.all([this.#cluster.job(record.job), this.#cluster.pods(record.job)]);
       return { job: job?.uid === record.job.uid ? job : undefined, pods };
     } catch (error) {
-      this.#log.warn("request.cluster-not-seen", { hash: record.hash, error });
+      this.#log.warn("request.cluster-not-seen", { ...jobFields(record), error });
       return { job: "unknown", pods: [] };
     }
   }
