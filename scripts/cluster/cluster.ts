@@ -11,6 +11,7 @@ import { Fleet, rememberedNodeCount } from "./fleet.ts";
 import { ImageStore } from "./image-store.ts";
 import { ClusterLayout, stateHome } from "./layout.ts";
 import { type NodeCount, type NodeName, namesOfNodes } from "./node-layout.ts";
+import { NodeNetwork } from "./node-network.ts";
 import { ensurePackages, requireRoot } from "./preflight.ts";
 import { withElapsed } from "./progress.ts";
 import { UserKubeconfig } from "./user-kubeconfig.ts";
@@ -115,6 +116,12 @@ export class LocalCluster {
   async killNode(name: NodeName): Promise<void> {
     requireRoot(`Killing ${name} of the cluster ${this.name}`);
     await this.#remains.killNode(name);
+  }
+
+  /** For tests of faults: a node that is cut off from the others goes on with all that runs on it; `up` joins it again too. */
+  async switchCable(name: Exclude<NodeName, "node0">, state: "up" | "down"): Promise<void> {
+    requireRoot(`Switching the network of ${name} of the cluster ${this.name}`);
+    await new NodeNetwork({ node: this.#layout.node(name) }).switchCable(state);
   }
 
   async health(): Promise<ComponentHealth[]> {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { ComponentSpec } from "./component.ts";
 import type { ClusterLayout } from "./layout.ts";
 import { network } from "./network.ts";
+import { nodeLostAfterSeconds } from "./node-config.ts";
 import type { NodeLayout } from "./node-layout.ts";
 
 export interface Programs {
@@ -56,6 +57,9 @@ function controlPlaneSpecs(
         `--cluster-signing-key-file=${layout.pki("ca.key")}`,
         `--cluster-cidr=${network.nodeSubnet}`,
         "--allocate-node-cidrs=false",
+        // Sooner than the default of 50 s, so that what follows the loss of a node can be tried; far more than a busy machine keeps a kubelet waiting.
+        `--node-monitor-grace-period=${nodeLostAfterSeconds}s`,
+        "--node-monitor-period=1s",
         "--use-service-account-credentials",
         // The only one of its kind: a lease would only make each restart wait for the old one to run out.
         "--leader-elect=false",

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { parse } from "yaml";
+import { componentSpecs } from "./control-plane.ts";
 import { ClusterLayout } from "./layout.ts";
-import { writeNodeConfig } from "./node-config.ts";
+import { nodeLostAfterSeconds, writeNodeConfig } from "./node-config.ts";
 
 let home: string;
 let cluster: ClusterLayout;
@@ -44,6 +45,16 @@ it("lets node1 speak as itself, to the one API server and DNS", () => {
   expect(Buffer.from(access.users[0].user["client-certificate-data"], "base64").toString()).toBe("node1-kubelet crt");
   expect(access.clusters[0].cluster.server).toBe("https://10.111.0.1:6443");
   expect(parse(readFileSync(node.configFile("kube-proxy.yaml"), "utf8")).hostnameOverride).toBe("node1");
+});
+
+it("has a kubelet give several signs of life in the time after which its node is taken for lost", () => {
+  const node = cluster.node("node0");
+  writeNodeConfig(node);
+  const { nodeLeaseDurationSeconds } = parse(readFileSync(node.configFile("kubelet.yaml"), "utf8"));
+  const renewEverySeconds = nodeLeaseDurationSeconds / 4;
+  expect(nodeLostAfterSeconds / renewEverySeconds).toBeGreaterThanOrEqual(5);
+  const { "controller-manager": manager } = componentSpecs(node, { kubernetesDir: "/k", coredns: "/c" });
+  expect(manager?.args).toContain(`--node-monitor-grace-period=${nodeLostAfterSeconds}s`);
 });
 
 it("names nothing of node1 in node0's files", () => {

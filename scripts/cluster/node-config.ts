@@ -5,6 +5,9 @@ import type { ClusterLayout } from "./layout.ts";
 import { network } from "./network.ts";
 import type { NodeLayout } from "./node-layout.ts";
 
+/** A node of which nothing was heard for this long is NotReady. */
+export const nodeLostAfterSeconds = 20;
+
 export const pauseReference = "localhost/pause:1";
 
 /** The files that the control plane reads at its start. Rewritten at every start, so a new version of this code reaches an old cluster. */
@@ -122,6 +125,8 @@ function kubeletConfig(node: NodeLayout): object {
     tlsPrivateKeyFile: node.pki("kubelet.key"),
     failSwapOn: false,
     failCgroupV1: false,
+    // A sign of life each quarter of this: a node must miss many before it is given up.
+    nodeLeaseDurationSeconds: nodeLostAfterSeconds / 2,
     // The machine is not the cluster's alone: no limits on the root of its pods.
     enforceNodeAllocatable: [],
     // Images come by import only, so a collected one could not be pulled again.

@@ -30,7 +30,10 @@ export class NodeNetwork {
 
   /** For a further node: node0's network is there already. */
   async create(): Promise<void> {
-    if (await this.intact()) return;
+    if (await this.intact()) {
+      if (this.#node.name !== "node0") await this.switchCable("up");
+      return;
+    }
     await this.remove();
     await command("ip", ["netns", "add", this.#node.globalName]);
     await this.#inside("ip", ["link", "set", "lo", "up"]);
@@ -48,13 +51,19 @@ export class NodeNetwork {
     if (existsSync(this.#node.netnsFile)) await command("ip", ["netns", "delete", this.#node.globalName]);
   }
 
+  /** For a further node; down is as if its cable were pulled: only what is on the node itself is reached from it. */
+  async switchCable(state: "up" | "down"): Promise<void> {
+    await this.#onFirst(["link", "set", CABLE_END_AT_NODE0, state]);
+  }
+
+  async #onFirst(args: readonly string[]): Promise<string> {
+    return command("nsenter", [`--net=${this.#node.cluster.node("node0").netnsFile}`, "ip", ...args]);
+  }
+
   async #plug(): Promise<void> {
-    const first = this.#node.cluster.node("node0");
-    const onFirst = async (args: readonly string[]): Promise<string> =>
-      command("nsenter", [`--net=${first.netnsFile}`, "ip", ...args]);
     // The end of a cable whose other end is in a namespace that processes still hold: it would take the name.
-    await onFirst(["link", "delete", CABLE_END_AT_NODE0]).catch(() => "");
-    await onFirst([
+    await this.#onFirst(["link", "delete", CABLE_END_AT_NODE0]).catch(() => "");
+    await this.#onFirst([
       "link",
       "add",
       CABLE_END_AT_NODE0,
@@ -66,7 +75,7 @@ export class NodeNetwork {
       "netns",
       this.#node.globalName,
     ]);
-    await onFirst(["link", "set", CABLE_END_AT_NODE0, "master", network.bridge, "up"]);
+    await this.#onFirst(["link", "set", CABLE_END_AT_NODE0, "master", network.bridge, "up"]);
     await this.#inside("ip", ["link", "set", network.uplink, "master", network.bridge, "up"]);
   }
 
