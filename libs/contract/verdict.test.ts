@@ -110,6 +110,19 @@ describe("J1: how an attempt ended", () => {
         { class: "lost", reason: "somebody deleted its pod before it had ended" },
       ],
     ),
+    ...(
+      [
+        [255, "Unknown"],
+        [137, "ContainerStatusUnknown"],
+      ] as const
+    ).map(
+      ([exitCode, reason]): Case => [
+        `its node started anew under it: ${exitCode} is made up`,
+        failed(),
+        [podViewOf({ containers: [ended(exitCode, reason)] })],
+        { class: "lost", reason: `nobody saw container main end, as when its node starts anew (${reason})` },
+      ],
+    ),
     [
       "deleted by hand, and its node's clock is a second behind",
       failed("PodFailurePolicy"),
@@ -185,7 +198,7 @@ describe("J1: how an attempt ended", () => {
           containers: [{ name: "main", terminated: { exitCode: 137, reason: "ContainerStatusUnknown", message: "" } }],
         }),
       ],
-      { class: "exit", endedAt: at },
+      { class: "lost", endedAt: at },
     ],
   ];
   it.each(table)("%s", (_what, job, pods, verdict) => {

@@ -63,8 +63,11 @@ const START_FAILURES = new Set(["StartError", "ContainerCannotRun"]);
 const IMAGE_CANNOT_RUN =
   /executable file not found|no such file or directory|permission denied|exec format error|not a directory|is a directory/i;
 
-/** With an exit code of 137, which the kubelet makes up, also for a container that never started. */
-const UNSEEN = "ContainerStatusUnknown";
+/**
+ * Nobody saw how the container ended, and the exit code is made up: the kubelet's word, with 137, also for a container that never started; and
+ * containerd's, with 255, for what ran when its node lost its power.
+ */
+const UNSEEN = new Set(["ContainerStatusUnknown", "Unknown"]);
 
 /**
  * 128 + SIGKILL. Whatever Kubernetes kills for a reason of its own is told from the pod before the container is asked. What is left is the kernel:
@@ -175,7 +178,7 @@ function evidence(pod: PodView | undefined, endedAt: string): Evidence {
     endedAt: main?.terminated?.finishedAt ?? endedAt,
     ...(pod?.node === undefined ? {} : { node: pod.node }),
     ...(startedAt === undefined ? {} : { startedAt }),
-    ...(main?.terminated === undefined || main.terminated.reason === UNSEEN ? {} : { exitCode: main.terminated.exitCode }),
+    ...(main?.terminated === undefined || UNSEEN.has(main.terminated.reason) ? {} : { exitCode: main.terminated.exitCode }),
   };
 }
 
@@ -232,6 +235,13 @@ function disrupted(reason: string): Cause {
 }
 
 function containerCause(job: JobView, name: string, { exitCode, reason, message }: Termination): Cause {
+  if (UNSEEN.has(reason)) {
+    return {
+      class: "lost",
+      reason: `nobody saw container ${name} end, as when its node starts anew (${reason})`,
+      container: name,
+    };
+  }
   const what = { container: name, exitCode };
   if (reason === "OOMKilled") {
     const limit = job.memoryLimits[name];
