@@ -8,6 +8,7 @@ import { nats, storeFitsVolume } from "./charts/nats.ts";
 import { natsClientChecks } from "./charts/nats-client.ts";
 import { notes } from "./charts/notes.ts";
 import { test } from "./charts/test.ts";
+import { tracingChecks } from "./charts/tracing.ts";
 import type { HelmChart } from "./helm/chart-files.ts";
 import { annotateAll } from "./helm/documents.ts";
 import { ExpressionResolver } from "./helm/resolver.ts";
@@ -36,6 +37,19 @@ was in it; with this right the monitor can tell that it is gone, and dead-letter
 \`rbac.namespaceReader: false\`: jobs that ran in a deleted namespace then stay \`running\` until it exists again.
 
 With \`rbac.create: false\` the chart makes none of it; the notes after the installation list what to grant to whom.
+
+## Metrics
+
+Every pod of the services serves \`/metrics\` on port 8080. For the Prometheus Operator:
+
+\`\`\`yaml
+metrics:
+  serviceMonitor:
+    enabled: true
+    labels: { release: kube-prometheus-stack }   # whatever your Prometheus selects
+\`\`\`
+
+Without the operator, \`dispatcher.podAnnotations\` and \`monitor.podAnnotations\` take what your Prometheus looks for.
 
 ## NATS
 
@@ -109,7 +123,7 @@ export function millrace(): HelmChart {
     app,
     values,
     helpers: namedTemplates,
-    checks: [instanceIsLabel, ...natsClientChecks, storeFitsVolume, ...checks],
+    checks: [instanceIsLabel, ...natsClientChecks, ...tracingChecks, storeFitsVolume, ...checks],
     extraObjects: v.extraObjects,
     notes,
     readme,

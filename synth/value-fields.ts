@@ -19,6 +19,10 @@ const INT32_MAX = 2_147_483_647;
 export const duration = (initial: string, doc: string): Leaf<string> =>
   text(initial, doc, { pattern: "^([0-9]+(ms|s|m|h|d))+$" });
 
+/** As the CRDs of the Prometheus Operator take it. */
+export const promDuration = (initial: string, doc: string): Leaf<string> =>
+  text(initial, doc, { pattern: "^(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?$" });
+
 /** Only binary units: the chart compares sizes, and NATS reads them too. As many digits as fit into 64 bits of bytes. */
 export const size = (initial: string, doc: string): Leaf<string> =>
   text(initial, doc, { pattern: "^([1-9][0-9]{0,8}(Ki|Mi|Gi)|[1-9][0-9]{0,5}Ti)$" });

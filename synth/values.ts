@@ -12,6 +12,7 @@ import {
   labels,
   namedBy,
   podFields,
+  promDuration,
   secretKey,
   serviceSection,
   size,
@@ -170,6 +171,47 @@ export const values = {
     pdb: disruptionFields(
       false,
       "The PodDisruptionBudget of the one server. With `maxUnavailable: 0` its node cannot be drained before somebody removes the pod by hand.",
+    ),
+  }),
+  tracing: section("Traces of jobs, from the message to the outcome, sent to an OpenTelemetry collector.", {
+    endpoint: text(
+      "",
+      "Address of the collector's receiver for OTLP over HTTP, such as `http://otel-collector.monitoring:4318`; empty = nothing is traced. Without user and password.",
+      { pattern: "^(https?://[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?(/[A-Za-z0-9._/-]*)?)?$" },
+    ),
+    samplePercent: int(
+      100,
+      "Of how many in a hundred jobs, when their message says nothing of a trace. What it says always holds.",
+      {
+        minimum: 0,
+        maximum: 100,
+      },
+    ),
+    headers: section("Headers for the collector, such as credentials: a file with one `Name: value` a line.", {
+      existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
+      key: secretKey("headers", "Its key with the headers."),
+    }),
+  }),
+  metrics: section("The metrics of the services, which every pod of them serves as `/metrics` on its port `http`.", {
+    serviceMonitor: section(
+      "For the Prometheus Operator: a ServiceMonitor for each service, and the headless Service that it needs. The cluster must have the operator's CRDs.",
+      {
+        enabled: bool(false, "Whether there are ServiceMonitors."),
+        interval: promDuration("", "How often Prometheus asks; empty = its own default."),
+        scrapeTimeout: promDuration(
+          "",
+          "How long it waits for the answer, not longer than the interval; empty = its own default.",
+        ),
+        labels: labels(
+          "Labels of the ServiceMonitors, by which a Prometheus selects them, as `release: kube-prometheus-stack`; `commonLabels` win.",
+        ),
+        relabelings: block<object[]>([], "Changes of the labels of the targets, before they are asked.", {
+          items: { type: "object" },
+        }),
+        metricRelabelings: block<object[]>([], "Changes of the labels of the samples, and which of them are dropped.", {
+          items: { type: "object" },
+        }),
+      },
     ),
   }),
   networkPolicy: section("Who may reach the pods. It has an effect only where the cluster's network enforces NetworkPolicies.", {

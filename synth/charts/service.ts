@@ -24,8 +24,11 @@ import { disruptionBudget } from "./disruption.ts";
 import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes } from "./nats-client.ts";
 import { allowIngress } from "./network.ts";
 import { leaseName, type ServiceName } from "./rights.ts";
+import { serviceMonitor } from "./service-monitor.ts";
+import { tracingEnvironment, tracingMounts, tracingVariables, tracingVolumes } from "./tracing.ts";
 
 const HTTP_PORT = 8080;
+const HTTP = "http";
 
 /** What a service wants to know besides what all of them do. */
 type Variable = { name: string; value: string | Expression<string> };
@@ -37,6 +40,7 @@ export function service(app: App, name: ServiceName, needs: Needs, variables: Va
   access(chart, name, needs);
   disruptionBudget(chart, name);
   allowIngress(chart, name, [HTTP_PORT]);
+  serviceMonitor(chart, name, { name: HTTP, number: HTTP_PORT });
   const own = [...downward, ...commonVariables(name), ...variables];
   manifest<V1Deployment>(chart, "deployment", {
     apiVersion: "apps/v1",
@@ -64,26 +68,29 @@ export function service(app: App, name: ServiceName, needs: Needs, variables: Va
               image: productImage,
               imagePullPolicy: v.image.pullPolicy,
               args: [name],
-              env: [...own, ...natsClientEnvironment(), items(values.extraEnv)],
-              ports: [{ name: "http", containerPort: HTTP_PORT }],
+              env: [...own, ...natsClientEnvironment(), ...tracingEnvironment(), items(values.extraEnv)],
+              ports: [{ name: HTTP, containerPort: HTTP_PORT }],
               startupProbe: probe("/healthz", { periodSeconds: 1, failureThreshold: 60 }),
               livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
               readinessProbe: probe("/readyz", { periodSeconds: 5, failureThreshold: 2 }),
               resources: values.resources,
               securityContext: RESTRICTED_CONTAINER,
-              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts()],
+              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(), ...tracingMounts()],
             },
           ],
           nodeSelector: values.nodeSelector,
           tolerations: values.tolerations,
           affinity: values.affinity,
           topologySpreadConstraints: spreadConstraints(name),
-          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes()],
+          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes(), ...tracingVolumes()],
         },
       },
     },
   });
-  return [accountIsNamed(name), namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables])];
+  return [
+    accountIsNamed(name),
+    namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables, ...tracingVariables]),
+  ];
 }
 
 const downward = [
@@ -127,7 +134,7 @@ function namesAreOnce(name: ServiceName, ours: string[]): Check {
 }
 
 const probe = (path: string, pace: { periodSeconds: number; failureThreshold: number }) => ({
-  httpGet: { path, port: "http" },
+  httpGet: { path, port: HTTP },
   timeoutSeconds: 5,
   ...pace,
 });

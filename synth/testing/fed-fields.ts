@@ -119,11 +119,28 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
       ["LEADER_ELECTION", variables["LEADER_ELECTION"], String(own.leaderElection)],
       ["Lease", ofKind(all, "Role").some(isLeaseRole), own.leaderElection && values.rbac.create],
     );
+  fields.push(["ServiceMonitor", of<Loose>(all, "ServiceMonitor", name)?.spec.endpoints, endpoints(values)]);
   if (name === "monitor") fields.push(["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore]);
   return [
     ...fields.map(([field, is, wanted]) => ({ where: `${name}: ${field}`, is, wanted })),
     ...podFields(name, spec?.template, values, own),
     budget(all, name, values),
+  ];
+}
+
+function endpoints({ metrics }: Loose): unknown {
+  const { enabled, interval, scrapeTimeout, relabelings, metricRelabelings } = metrics.serviceMonitor;
+  if (!enabled) return undefined;
+  return [
+    {
+      port: "http",
+      path: "/metrics",
+      honorLabels: true,
+      ...(interval === "" ? {} : { interval }),
+      ...(scrapeTimeout === "" ? {} : { scrapeTimeout }),
+      ...(relabelings.length === 0 ? {} : { relabelings }),
+      ...(metricRelabelings.length === 0 ? {} : { metricRelabelings }),
+    },
   ];
 }
 
@@ -175,7 +192,10 @@ export function fedFields(all: Document[], given: Json, defaults: Json): FedFiel
     ...own.map(({ kind, metadata }) => ({
       where: `${kind} ${metadata.name}: labels`,
       is: usersOnly(metadata.labels, OURS),
-      wanted: usersOnly(values.commonLabels, OURS),
+      wanted: usersOnly(
+        kind === "ServiceMonitor" ? together(values.commonLabels, values.metrics.serviceMonitor.labels) : values.commonLabels,
+        OURS,
+      ),
     })),
     namespaceReader(all, values),
     ...serviceFields(all, "dispatcher", values),
