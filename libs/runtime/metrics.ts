@@ -175,6 +175,12 @@ export class Metrics {
     "1 on the replica that leads; on every dispatcher when all of them work.",
     [],
   );
+  readonly watchFreshness = this.#gauge(
+    BOTH,
+    "millrace_watch_freshness_seconds",
+    "How long ago a watch was last known to follow the API server, in seconds; a healthy one stays below 100.",
+    ["kind", "namespace"],
+  );
   readonly natsConnected = this.#gauge(BOTH, "millrace_nats_connected", "1 while the service is connected to NATS.", []);
   readonly kubeRequests = this.#counter(
     BOTH,

@@ -1,23 +1,33 @@
 import type { NatsConnection } from "@nats-io/transport-node";
+import type { Check } from "../runtime/health.ts";
 
 /**
  * Whether NATS is reached, and since when not.
  *
  *   away (from the start, until the first connection) → up → away → up …                → closed, for good
  *
- * Readiness hangs on it. Liveness does not, but for `closed`: a client that is away reconnects by itself, for ever, and a restart would not bring NATS
- * back. It is closed by us, or because the server refused our credentials when we came again: then a process that reads them anew helps.
+ * A client that is away reconnects by itself, for ever, and a restart would not bring NATS back. It is closed by us, or because the server refused
+ * our credentials when it came again: then a process that reads them anew helps.
  */
 export class BrokerLink {
+  /** Liveness. */
+  readonly open: Check = {
+    name: "broker",
+    problem: () => (this.#state === "closed" ? "the connection is closed" : undefined),
+  };
+  /** Readiness. */
+  readonly reached: Check = {
+    name: "broker",
+    problem: () => (this.#state === "away" ? `not connected for ${Math.round(this.#lastsMs() / 1000)} s${this.#why}` : undefined),
+  };
   readonly #nowMs: () => number;
   #state: "away" | "up" | "closed" = "away";
   #sinceMs: number;
   #why = "";
 
-  constructor(options: { readonly connection?: NatsConnection; readonly nowMs?: () => number } = {}) {
+  constructor(options: { readonly nowMs?: () => number } = {}) {
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#sinceMs = this.#nowMs();
-    if (options.connection !== undefined) void this.follow(options.connection);
   }
 
   /** A try to connect for the first time failed. */
@@ -38,24 +48,18 @@ export class BrokerLink {
     return this.#state === "up";
   }
 
-  get isClosed(): boolean {
-    return this.#state === "closed";
-  }
-
   /** For how long NATS has been there without a break; 0 while it is not. */
   upForMs(): number {
-    return this.isUp ? this.#nowMs() - this.#sinceMs : 0;
+    return this.isUp ? this.#lastsMs() : 0;
   }
 
-  problem(): string | undefined {
-    if (this.isUp) return undefined;
-    if (this.isClosed) return "the connection is closed";
-    return `not connected for ${Math.round((this.#nowMs() - this.#sinceMs) / 1000)} s${this.#why}`;
+  #lastsMs(): number {
+    return this.#nowMs() - this.#sinceMs;
   }
 
   async #watch(connection: Pick<NatsConnection, "status">): Promise<void> {
     for await (const { type } of connection.status()) {
-      if (this.isClosed) return;
+      if (this.#state === "closed") return;
       if (type === "disconnect") this.#become("away");
       if (type === "reconnect") this.#become("up");
     }

@@ -6,7 +6,7 @@ import { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts"
 import { JobsApi } from "../../libs/kube/jobs-api.ts";
 import { LeaseElection } from "../../libs/kube/lease-election.ts";
 import { MONOTONIC_CLOCK } from "../../libs/runtime/clock.ts";
-import { Health } from "../../libs/runtime/health.ts";
+import { Health, WorkUnderWay } from "../../libs/runtime/health.ts";
 import { HttpServer } from "../../libs/runtime/http-server.ts";
 import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/lifecycle.ts";
 import { createLog } from "../../libs/runtime/log.ts";
@@ -35,12 +35,17 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),
   });
+  const link = new BrokerLink();
+  health.mustBeReady(link.reached);
   const connection = await connectNats({
     settings: env,
     name: `millrace-dispatcher ${env.POD_NAME}`,
-    onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
+    onUnreachable: (problem) => {
+      link.failed(problem);
+      log.warn("nats.unreachable", { problem });
+    },
   });
-  const link = new BrokerLink({ connection });
+  void link.follow(connection);
   const traces = await openTraces({ settings: env, service: "dispatcher", instance, pod: env.POD_NAME, metrics, log });
   const store = await openJobStore({ connection, instance, onOutcome: (record) => traces?.add(jobSpan(record)) });
   const config = new DispatchConfigSource({ client: kube, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
@@ -52,6 +57,8 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     nowMs,
   });
 
+  // What waits for a namespace is not in a batch any more, and what waits for its turn gets it, also when the API server accepts nothing.
+  const batches = new WorkUnderWay("pull", { stallAfterMs: 900_000, freeForMs: () => link.upForMs() });
   let working: { readonly dispatcher: Dispatcher; readonly loops: PullLoops } | undefined;
   const work = (): readonly Service[] => {
     const dispatcher = new Dispatcher({
@@ -69,7 +76,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
       metrics,
       log,
     });
-    const loops = new PullLoops({ connection, config, dispatcher, log });
+    const loops = new PullLoops({ connection, config, dispatcher, underWay: batches, log });
     working = { dispatcher, loops };
     // Stopped in reverse: what is held or waits for a turn is handed back first, so that the loops have little to wait for.
     return [loops, dispatcher];
@@ -83,8 +90,8 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     log,
   });
 
-  // It reconnects for ever, unless it was refused: then a new process reads its credentials anew.
-  health.mustLive({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
+  health.mustLive(link.open);
+  health.mustLive(batches);
   health.mustBeReady({ name: "config", problem: () => config.problem() });
   health.mustBeReady({ name: "pull", problem: () => working?.loops.problem() });
   if (env.LEADER_ELECTION) {
@@ -99,6 +106,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   );
   metrics.beforeScrape(() => {
     metrics.natsConnected.set(link.isUp ? 1 : 0);
+    metrics.watchFreshness.set({ kind: "configmaps", namespace: env.POD_NAMESPACE }, config.freshnessMs() / 1000);
     working?.dispatcher.countBlockedTime();
     metrics.blocked.reset();
     for (const { queue, namespace, held } of working?.dispatcher.blocked() ?? []) metrics.blocked.set({ queue, namespace }, held);

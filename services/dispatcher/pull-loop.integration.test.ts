@@ -1,7 +1,11 @@
+import { once } from "node:events";
+import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
+import { connect } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { consumerName } from "../../libs/contract/streams.ts";
 import { DispatchConfigSource, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
 import { MONOTONIC_CLOCK } from "../../libs/runtime/clock.ts";
+import { WorkUnderWay } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
@@ -21,6 +25,8 @@ let cluster: FakeCluster;
 let config: DispatchConfigSource;
 let dispatcher: Dispatcher;
 let loops: PullLoops;
+let clockMs: number;
+let underWay: WorkUnderWay;
 let consumers: ConsumerProvisioning;
 beforeAll(async () => {
   server = await NatsTestServer.start();
@@ -51,7 +57,9 @@ beforeEach(async () => {
     log,
   });
   await dispatcher.start();
-  loops = new PullLoops({ connection: bench.connection, config, dispatcher, log: silentLog });
+  clockMs = 0;
+  underWay = new WorkUnderWay("pull", { stallAfterMs: 60_000, nowMs: () => clockMs });
+  loops = new PullLoops({ connection: bench.connection, config, dispatcher, underWay, log: silentLog });
   const topology = { instance: INSTANCE, historyMs: 86_400_000, ackWaitMs: 30_000, replicas: 1, storeBytes: 900 * 2 ** 20 };
   consumers = new ConsumerProvisioning({
     provisioner: new Provisioner({ connection: bench.connection, topology }),
@@ -85,6 +93,42 @@ const publish = (queue: string, count: number) =>
     ),
   );
 const jobs = (count: number) => vi.waitFor(() => expect(cluster.objects.size).toBe(count), { timeout: 20_000 });
+
+/** Between a client and its server; nothing passes while it is silent, and nobody is told. */
+class SilentLink implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets: Socket[] = [];
+
+  private constructor(toPort: number) {
+    this.#server = createServer((client) => {
+      const upstream = connectTcp(toPort, "127.0.0.1");
+      this.#sockets.push(client, upstream);
+      client.pipe(upstream).pipe(client);
+      for (const socket of [client, upstream]) socket.on("error", () => socket.destroy());
+    });
+  }
+
+  static async open(toPort: number): Promise<SilentLink> {
+    const link = new SilentLink(toPort);
+    link.#server.listen(0, "127.0.0.1");
+    await once(link.#server, "listening");
+    return link;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  silence(isSilent: boolean): void {
+    for (const socket of this.#sockets) isSilent ? socket.pause() : socket.resume();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
 
 describe("the pull loops", () => {
   it("A6, A8: a lone message waits for nobody, and a burst of hundreds becomes as many Jobs", async () => {
@@ -167,6 +211,45 @@ describe("the pull loops", () => {
     expect(taken).toHaveLength(300);
     expect(num_ack_pending).toBeLessThanOrEqual(300);
     expect(cluster.objects.size).toBe(0);
+  });
+
+  it("a batch that does not end is a stall; one that has ended, and a namespace that accepts nothing, are none", async () => {
+    await started({ default: {} });
+    cluster.refusal = { status: 503, reason: "ServiceUnavailable", message: "" };
+    await publish("default", 2);
+    await vi.waitFor(() => expect(dispatcher.blocked()[0]?.held).toBe(2), { timeout: 20_000 });
+    clockMs += 3_600_000;
+    await vi.waitFor(() => expect(underWay.problem()).toBeUndefined());
+    await loops.stop();
+    const stuck = Promise.withResolvers<void>();
+    const taken = vi.fn(() => stuck.promise);
+    const { connection } = bench;
+    const others = new PullLoops({ connection, config, dispatcher: { dispatch: taken }, underWay, log: silentLog });
+    await others.start();
+    await publish("default", 3);
+    await vi.waitFor(() => expect(taken).toHaveBeenCalled(), { timeout: 20_000 });
+    clockMs += 61_000;
+    expect(underWay.problem()).toMatch(/has not ended for 61 s/);
+    stuck.resolve();
+    await vi.waitFor(() => expect(underWay.problem()).toBeUndefined());
+    await others.stop();
+  });
+
+  it("a broker that is connected and says nothing makes it unready, until it speaks again", async () => {
+    await using link = await SilentLink.open(Number(new URL(server.url).port));
+    const connection = await connect({ servers: `127.0.0.1:${link.port}` });
+    cluster.configure({ queues: { default: {} }, templates });
+    await config.start();
+    await consumers.start();
+    const patient = new PullLoops({ connection, config, dispatcher, underWay, requestMs: 1_000, log: silentLog });
+    await patient.start();
+    await vi.waitFor(() => expect(patient.problem()).toBeUndefined(), { timeout: 10_000 });
+    link.silence(true);
+    await vi.waitFor(() => expect(patient.problem()).toContain("the broker does not answer for"), { timeout: 20_000 });
+    link.silence(false);
+    await vi.waitFor(() => expect(patient.problem()).toBeUndefined(), { timeout: 20_000 });
+    await patient.stop();
+    await connection.close();
   });
 
   it("RETRY is pulled, too", async () => {

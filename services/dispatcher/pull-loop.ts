@@ -4,6 +4,7 @@ import { errorText } from "../../libs/contract/errors.ts";
 import { consumerName, STREAM } from "../../libs/contract/streams.ts";
 import type { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts";
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
+import type { WorkUnderWay } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import { batches } from "./batches.ts";
@@ -15,6 +16,9 @@ const BATCH_MESSAGES = 128;
 /** Batches of one queue that are being decided at once. */
 const BATCHES_IN_FLIGHT = 4;
 
+/** How long one request for messages is open; the broker says half-way that it is still there. */
+const REQUEST_MS = 30_000;
+
 /** Retries first: what is under way ends before more is begun. The gate keeps that order when both wait for a turn. */
 const STREAMS = [STREAM.retry, STREAM.jobs] as const;
 
@@ -25,6 +29,8 @@ export class PullLoops implements Service {
     connection: NatsConnection;
     config: DispatchConfigSource;
     dispatcher: Pick<Dispatcher, "dispatch">;
+    underWay: Pick<WorkUnderWay, "begin">;
+    requestMs?: number;
     log: Log;
   };
   readonly #loops = new Map<string, readonly PullLoop[]>();
@@ -35,6 +41,9 @@ export class PullLoops implements Service {
     readonly connection: NatsConnection;
     readonly config: DispatchConfigSource;
     readonly dispatcher: Pick<Dispatcher, "dispatch">;
+    /** The batches: one that does not end is a stall. */
+    readonly underWay: Pick<WorkUnderWay, "begin">;
+    readonly requestMs?: number;
     readonly log: Log;
   }) {
     this.#options = options;
@@ -84,6 +93,8 @@ class PullLoop {
   readonly #client: JetStreamClient;
   readonly #config: DispatchConfigSource;
   readonly #dispatcher: Pick<Dispatcher, "dispatch">;
+  readonly #underWay: Pick<WorkUnderWay, "begin">;
+  readonly #requestMs: number;
   readonly #queue: string;
   readonly #stream: string;
   readonly #log: Log;
@@ -98,6 +109,8 @@ class PullLoop {
     connection: NatsConnection;
     config: DispatchConfigSource;
     dispatcher: Pick<Dispatcher, "dispatch">;
+    underWay: Pick<WorkUnderWay, "begin">;
+    requestMs?: number;
     queue: string;
     stream: string;
     log: Log;
@@ -105,6 +118,8 @@ class PullLoop {
     this.#client = jetstream(options.connection);
     this.#config = options.config;
     this.#dispatcher = options.dispatcher;
+    this.#underWay = options.underWay;
+    this.#requestMs = options.requestMs ?? REQUEST_MS;
     this.#queue = options.queue;
     this.#stream = options.stream;
     this.#log = options.log;
@@ -139,9 +154,14 @@ class PullLoop {
 
   async #pull(): Promise<void> {
     const consumer = await this.#client.consumers.get(this.#stream, consumerName(this.#queue));
-    const messages = await consumer.consume({ max_messages: BATCH_MESSAGES, abort_on_missing_resource: true });
+    const messages = await consumer.consume({
+      max_messages: BATCH_MESSAGES,
+      expires: this.#requestMs,
+      abort_on_missing_resource: true,
+    });
     this.#messages = messages;
     this.#problem = undefined;
+    void this.#listen(messages);
     this.#backoff.reset();
     try {
       for await (const batch of batches<JsMsg>(messages, BATCH_MESSAGES)) {
@@ -154,9 +174,21 @@ class PullLoop {
     }
   }
 
+  /** Connected is not served: a stream without a leader, or a server that hangs, shows by its silence. */
+  async #listen(messages: ConsumerMessages): Promise<void> {
+    for await (const { type } of messages.status()) {
+      if (type === "heartbeats_missed") this.#problem = `${this.#queue}: the broker does not answer for ${this.#stream}`;
+      else if (type === "heartbeat" || type === "debug") this.#problem = undefined;
+    }
+  }
+
   /** Resolves when there is room for another batch. */
   async #hand(work: Promise<void>): Promise<void> {
-    const tracked = work.finally(() => this.#inFlight.delete(tracked));
+    const end = this.#underWay.begin();
+    const tracked = work.finally(() => {
+      end();
+      this.#inFlight.delete(tracked);
+    });
     this.#inFlight.add(tracked);
     if (this.#inFlight.size >= BATCHES_IN_FLIGHT) await Promise.race(this.#inFlight);
   }

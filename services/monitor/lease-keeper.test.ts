@@ -2,6 +2,8 @@ import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ANNOTATION, LABEL } from "../../libs/contract/names.ts";
 import { jobViewOf } from "../../libs/contract/testing/records.ts";
+import { Heartbeat } from "../../libs/runtime/health.ts";
+import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
 import { LeaseKeeper, sliceOf } from "./lease-keeper.ts";
 import { isRouted } from "./unrouted-messages.ts";
@@ -23,7 +25,9 @@ describe("L1: the lease of every live Job", () => {
         queues: () => ({}),
         messages: { renew: (ack) => void renewed.push(ack) },
         ackWaitMs,
+        heartbeat: new Heartbeat("lease-keeper", { stallAfterMs: 60_000 }),
         metrics: new Metrics("test"),
+        log: silentLog,
       });
       await keeper.start();
       await keeper.start();
@@ -44,6 +48,38 @@ describe("L1: the lease of every live Job", () => {
     },
   );
 
+  it("a keeper that turns is alive, with nothing to renew too; one that always fails stalls, and goes on when it can", async () => {
+    let live = () => jobs.slice(0, 0);
+    const heartbeat = new Heartbeat("lease-keeper", { stallAfterMs: 60_000, nowMs: () => Date.now() });
+    const metrics = new Metrics("test");
+    const messages = { renew: () => undefined };
+    const keeper = new LeaseKeeper({
+      liveJobs: () => live(),
+      queues: () => ({}),
+      messages,
+      ackWaitMs: 30_000,
+      heartbeat,
+      metrics,
+      log: silentLog,
+    });
+    vi.advanceTimersByTime(3_600_000);
+    expect(heartbeat.problem()).toBeUndefined();
+    await keeper.start();
+    vi.advanceTimersByTime(3_600_000);
+    expect(heartbeat.problem()).toBeUndefined();
+    live = () => {
+      throw new Error("broken");
+    };
+    vi.advanceTimersByTime(61_000);
+    expect(heartbeat.problem()).toBe("no progress for 61 s");
+    live = () => jobs;
+    vi.advanceTimersByTime(500);
+    expect(heartbeat.problem()).toBeUndefined();
+    await keeper.stop();
+    vi.advanceTimersByTime(3_600_000);
+    expect(heartbeat.problem()).toBeUndefined();
+  });
+
   it("a uid always has one slice", () => {
     for (const { uid } of jobs) expect(Number.isInteger(sliceOf(uid, 80)) && sliceOf(uid, 80) < 80).toBe(true);
   });
@@ -55,7 +91,16 @@ it("millrace_live_jobs: of every configured queue; a label that somebody wrote o
   const labels = ["default", "default", "gone", "__proto__"].map((queue) => ({ [LABEL.queue]: queue }));
   const jobs = labels.map((of) => jobViewOf({ uid: randomUUID(), labels: of }));
   const messages = { renew: () => undefined };
-  const keeper = new LeaseKeeper({ liveJobs: () => jobs, queues: () => queues, messages, ackWaitMs: 30_000, metrics });
+  const heartbeat = new Heartbeat("lease-keeper", { stallAfterMs: 60_000 });
+  const keeper = new LeaseKeeper({
+    liveJobs: () => jobs,
+    queues: () => queues,
+    messages,
+    ackWaitMs: 30_000,
+    heartbeat,
+    metrics,
+    log: silentLog,
+  });
   const counts = async () =>
     Object.fromEntries((await metrics.liveJobs.get()).values.map(({ labels: of, value }) => [of.queue, value]));
   await keeper.start();

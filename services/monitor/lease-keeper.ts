@@ -1,6 +1,9 @@
+import { errorText } from "../../libs/contract/errors.ts";
 import { ANNOTATION, LABEL } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
+import type { Heartbeat } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
+import type { Log } from "../../libs/runtime/log.ts";
 import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import type { SourceMessages } from "../../libs/streams/messages.ts";
 
@@ -15,7 +18,9 @@ export class LeaseKeeper implements Service {
   readonly #liveJobs: () => Iterable<JobView>;
   readonly #queues: () => Readonly<Record<string, unknown>>;
   readonly #messages: Pick<SourceMessages, "renew">;
+  readonly #heartbeat: Heartbeat;
   readonly #metrics: Metrics;
+  readonly #log: Log;
   readonly #slices: number;
   #tick = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -25,24 +30,40 @@ export class LeaseKeeper implements Service {
     readonly queues: () => Readonly<Record<string, unknown>>;
     readonly messages: Pick<SourceMessages, "renew">;
     readonly ackWaitMs: number;
+    readonly heartbeat: Heartbeat;
     readonly metrics: Metrics;
+    readonly log: Log;
   }) {
     this.#liveJobs = options.liveJobs;
     this.#queues = options.queues;
     this.#messages = options.messages;
+    this.#heartbeat = options.heartbeat;
     this.#metrics = options.metrics;
+    this.#log = options.log;
     this.#slices = Math.max(1, Math.floor(options.ackWaitMs / 3 / TICK_MS));
   }
 
   start(): Promise<void> {
-    this.#timer ??= setInterval(() => this.#renewSlice(), TICK_MS);
+    this.#heartbeat.beat();
+    this.#timer ??= setInterval(() => this.#turn(), TICK_MS);
     return Promise.resolve();
   }
 
   stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#heartbeat.rest();
     return Promise.resolve();
+  }
+
+  /** A slice that fails is made up for by the next round; a keeper that always fails is stalled. */
+  #turn(): void {
+    try {
+      this.#renewSlice();
+      this.#heartbeat.beat();
+    } catch (error) {
+      this.#log.warn("lease.not-renewed", { problem: errorText(error) });
+    }
   }
 
   #renewSlice(): void {

@@ -8,7 +8,7 @@ import { DispatchConfigSource } from "../../libs/kube/dispatch-config-source.ts"
 import { JobsApi } from "../../libs/kube/jobs-api.ts";
 import { LeaseElection } from "../../libs/kube/lease-election.ts";
 import { NamespacesApi } from "../../libs/kube/namespaces-api.ts";
-import { Health, Heartbeat } from "../../libs/runtime/health.ts";
+import { Health, Heartbeat, WorkUnderWay } from "../../libs/runtime/health.ts";
 import { HttpServer } from "../../libs/runtime/http-server.ts";
 import { Lifecycle, runUntilSignal, type Service } from "../../libs/runtime/lifecycle.ts";
 import { createLog } from "../../libs/runtime/log.ts";
@@ -61,12 +61,17 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),
   });
+  const link = new BrokerLink();
+  health.mustBeReady(link.reached);
   const connection = await connectNats({
     settings: env,
     name: `millrace-monitor ${env.POD_NAME}`,
-    onUnreachable: (problem) => log.warn("nats.unreachable", { problem }),
+    onUnreachable: (problem) => {
+      link.failed(problem);
+      log.warn("nats.unreachable", { problem });
+    },
   });
-  const link = new BrokerLink({ connection });
+  void link.follow(connection);
   const { HISTORY: historyMs, ACK_WAIT: ackWaitMs, STREAM_REPLICAS: replicas, STORE_SIZE: storeBytes } = env;
   const provisioner = new Provisioner({ connection, topology: { instance, historyMs, ackWaitMs, replicas, storeBytes } });
   const traces = await openTraces({ settings: env, service: "monitor", instance, pod: env.POD_NAME, metrics, log });
@@ -77,7 +82,15 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const config = new DispatchConfigSource({ client, namespace: env.POD_NAMESPACE, configMap: env.CONFIG_MAP, log });
   const queues = () => config.current.queues;
 
-  const queue = new WorkQueue({ handle: (uid) => reconciler.reconcile(uid), concurrency: CONCURRENCY, metrics, log });
+  // Every step of a look ends by itself in seconds, also when NATS or the API server does not answer.
+  const looks = new WorkUnderWay("work-queue", { stallAfterMs: 900_000, freeForMs: () => link.upForMs() });
+  const queue = new WorkQueue({
+    handle: (uid) => reconciler.reconcile(uid),
+    concurrency: CONCURRENCY,
+    underWay: looks,
+    metrics,
+    log,
+  });
   const enqueue = (uid: string): void => queue.add(uid);
   const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, log });
   const logs = new LogKeeper({ jobs, tails: store.logs, log });
@@ -114,6 +127,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
 
   const streamFill = new StreamFill({ broker, metrics, log });
   const sweepBeat = new Heartbeat("sweep", { stallAfterMs: env.SWEEP_INTERVAL * 4 + 60_000, freeForMs: () => link.upForMs() });
+  const leaseBeat = new Heartbeat("lease-keeper", { stallAfterMs: 60_000 });
   let consumers: ConsumerProvisioning | undefined;
   const leaderServices = async (): Promise<readonly Service[]> => {
     await provisioner.streams();
@@ -131,11 +145,10 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     ];
     const { SWEEP_INTERVAL: intervalMs } = env;
     const { records } = store;
-    sweepBeat.beat();
     return [
       consumers,
       queue,
-      new LeaseKeeper({ liveJobs: live, queues, messages: store.messages, ackWaitMs, metrics }),
+      new LeaseKeeper({ liveJobs: live, queues, messages: store.messages, ackWaitMs, heartbeat: leaseBeat, metrics, log }),
       new NamespaceRoom({
         connection,
         jobs,
@@ -157,9 +170,8 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   });
 
   health.mustLive(election.heartbeat);
-  health.mustLive({ name: "sweep", problem: () => (election.isLeader() ? sweepBeat.problem() : undefined) });
-  // It reconnects for ever, unless it was refused: then a new process reads its credentials anew.
-  health.mustLive({ name: "broker", problem: () => (connection.isClosed() ? "the connection is closed" : undefined) });
+  for (const loop of [looks, leaseBeat, sweepBeat]) health.mustLive(loop);
+  health.mustLive(link.open);
   health.mustBeReady({ name: "config", problem: () => config.problem() });
   health.mustBeReady({ name: "election", problem: () => election.problem() });
   health.mustBeReady({ name: "consumers", problem: () => (election.isLeader() ? consumers?.problem() : undefined) });
@@ -175,6 +187,10 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   metrics.beforeScrape(() => {
     metrics.leader.set(election.isLeader() ? 1 : 0);
     metrics.natsConnected.set(link.isUp ? 1 : 0);
+    metrics.watchFreshness.set({ kind: "configmaps", namespace: env.POD_NAMESPACE }, config.freshnessMs() / 1000);
+    for (const { kind, namespace, freshnessMs } of observer.freshness()) {
+      metrics.watchFreshness.set({ kind, namespace }, freshnessMs / 1000);
+    }
     if (!election.isLeader()) metrics.resetLeaderGauges();
   });
   config.subscribe((current) => {

@@ -1,7 +1,7 @@
 import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { STATE_HEADER } from "../../libs/contract/record.ts";
-import { Heartbeat } from "../../libs/runtime/health.ts";
+import { Heartbeat, WorkUnderWay } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
@@ -30,16 +30,17 @@ class Rounds implements Sweep {
 }
 
 /** The monitor's parts with real watches, put together as its main does. */
-function monitor(namespaces: readonly string[], others: readonly Sweep[] = []) {
+function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], nowMs = () => performance.now()) {
   const queue = new WorkQueue({
     handle: (uid) => reconciler.reconcile(uid),
     concurrency: 4,
+    underWay: new WorkUnderWay("work-queue", { stallAfterMs: 60_000 }),
     metrics: new Metrics("test"),
     log: silentLog,
   });
   const enqueue = (uid: string): void => queue.add(uid);
   const { client } = bench.cluster.server;
-  const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, log: silentLog });
+  const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, nowMs, log: silentLog });
   const reconciler = bench.newReconciler({ observer });
   const heartbeat = new Heartbeat("sweep", { stallAfterMs: 60_000 });
   const sweeper = new Sweeper({
@@ -55,6 +56,7 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = []) {
   });
   const parts = [observer, queue, sweeper];
   return {
+    observer,
     sweeper,
     heartbeat,
     start: async () => {
@@ -93,6 +95,25 @@ describe("Sweeps", () => {
     await blind.sweeper.stop();
   });
 
+  it("conclude nothing while nothing was heard of the cluster for too long, though no watch has failed", async () => {
+    const orphan = await bench.running("unheard");
+    bench.cluster.objects.clear();
+    const rounds = new Rounds();
+    let clockMs = 0;
+    const { observer, sweeper } = monitor(["jobs"], [rounds], () => clockMs);
+    await observer.start();
+    expect(observer.problemIn("jobs")).toBeUndefined();
+    clockMs += 101_000;
+    expect(observer.problemIn("jobs")).toContain("has said nothing for 101 s");
+    await sweeper.start();
+    await until(async () => expect(rounds.done).toBeGreaterThanOrEqual(3));
+    expect(await stateOf(orphan.hash)).toBe("running");
+    clockMs -= 101_000;
+    await until(async () => expect(await stateOf(orphan.hash)).toBe("dead"));
+    await sweeper.stop();
+    await observer.stop();
+  });
+
   it("J5: a forbidden namespace keeps neither the monitor from starting nor the others from being swept, and nothing in it is gone", async () => {
     const orphan = await bench.running("orphan");
     const secret = await bench.running("secret", { namespace: "secret" });
@@ -114,8 +135,8 @@ describe("Sweeps", () => {
     await running.start();
     await until(async () => expect(await stateOf(hash)).toBe("dead"));
     expect(await bench.record(hash)).toMatchObject({ attempts: [{ class: "deleted" }] });
-    expect(await bench.streams.kept("default", hash)).toEqual(["dlq 1", "event 1.created", "event 1.dead"]);
     await running.stop();
+    expect(await bench.streams.kept("default", hash)).toEqual(["dlq 1", "event 1.created", "event 1.dead"]);
   });
 
   it("A15: a Job that came, succeeded and went while nobody led is settled by what was seen of it", async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { WorkUnderWay } from "../../libs/runtime/health.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -9,6 +10,7 @@ const settle = () => vi.advanceTimersByTimeAsync(0);
 
 /** Records what is worked on; each piece of work ends when the test says so. */
 class Bench {
+  readonly underWay = new WorkUnderWay("work-queue", { stallAfterMs: 60_000, nowMs: () => Date.now() });
   readonly metrics = new Metrics("monitor");
   readonly begun: string[] = [];
   readonly #open = new Map<string, PromiseWithResolvers<void>>();
@@ -34,6 +36,7 @@ async function started(options: { concurrency: number; handle?: (key: string) =>
   const queue = new WorkQueue({
     handle: options.handle ?? bench.handle,
     concurrency: options.concurrency,
+    underWay: bench.underWay,
     metrics: bench.metrics,
     log: silentLog,
   });
@@ -139,7 +142,7 @@ describe("WorkQueue", () => {
 
   it("closed, it takes nothing and keeps nothing: a monitor that does not lead must not remember every Job it sees", async () => {
     const bench = new Bench();
-    const queue = new WorkQueue({ handle: bench.handle, concurrency: 1, metrics: bench.metrics, log: silentLog });
+    const queue = new WorkQueue({ ...bench, concurrency: 1, log: silentLog });
     queue.add("before");
     await queue.start();
     await settle();
@@ -154,6 +157,24 @@ describe("WorkQueue", () => {
     await queue.start();
     await settle();
     expect(bench.begun).toEqual(["a"]);
+  });
+
+  it("a key whose work does not end is a stall, though others go on; one that fails again and again is none", async () => {
+    const { bench, queue } = await started({ concurrency: 4 });
+    for (const key of ["stuck", "failing"]) queue.add(key);
+    await settle();
+    await bench.finish("failing", new Error("no"));
+    await vi.advanceTimersByTimeAsync(59_000);
+    expect(bench.underWay.problem()).toBeUndefined();
+    await bench.finish("failing", new Error("no"));
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(bench.underWay.problem()).toBe("a piece of work has not ended for 61 s");
+    await bench.finish("stuck");
+    expect(bench.underWay.problem()).toBeUndefined();
+    await bench.finish("failing");
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(bench.underWay.problem()).toBeUndefined();
+    await queue.stop();
   });
 
   it("stop waits for what runs and begins nothing more", async () => {

@@ -1,5 +1,6 @@
 import { errorText } from "../../libs/contract/errors.ts";
 import { Backoff } from "../../libs/runtime/backoff.ts";
+import type { WorkUnderWay } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
@@ -17,6 +18,7 @@ export class WorkQueue implements Service {
   readonly name = "work-queue";
   readonly #handle: (key: string) => Promise<number | undefined>;
   readonly #concurrency: number;
+  readonly #underWay: Pick<WorkUnderWay, "begin">;
   readonly #metrics: Pick<Metrics, "reconcileFailures">;
   readonly #log: Log;
   readonly #waiting = new Set<string>();
@@ -29,11 +31,13 @@ export class WorkQueue implements Service {
   constructor(options: {
     readonly handle: (key: string) => Promise<number | undefined>;
     readonly concurrency: number;
+    readonly underWay: Pick<WorkUnderWay, "begin">;
     readonly metrics: Pick<Metrics, "reconcileFailures">;
     readonly log: Log;
   }) {
     this.#handle = options.handle;
     this.#concurrency = options.concurrency;
+    this.#underWay = options.underWay;
     this.#metrics = options.metrics;
     this.#log = options.log;
   }
@@ -74,6 +78,7 @@ export class WorkQueue implements Service {
   }
 
   async #work(key: string): Promise<void> {
+    const end = this.#underWay.begin();
     try {
       const againInMs = await this.#handle(key);
       this.#failures.delete(key);
@@ -85,6 +90,7 @@ export class WorkQueue implements Service {
       this.#failures.set(key, backoff);
       this.#addAfter(key, backoff.nextMs());
     }
+    end();
     this.#running.delete(key);
     if (this.#again.delete(key)) this.#waiting.add(key);
     this.#fill();
