@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { FAILURE_CLASSES } from "../contract/failure-class.ts";
 import { VERSION } from "./version.ts";
 
 /** The services that have `/metrics`. */
@@ -218,6 +219,20 @@ export class Metrics {
 
   get declarations(): readonly MetricDeclaration[] {
     return this.#declared.map(({ declaration }) => declaration);
+  }
+
+  /**
+   * Counters of a queue begin with 0 when it is configured, not with the first thing that happens: Prometheus sees no increase from nothing to 1,
+   * and no ratio with a side that is not there.
+   */
+  beginQueues(queues: Iterable<string>): void {
+    for (const queue of queues) {
+      for (const counter of [this.messagesProcessed, this.messagesFailed, this.jobsCreated, this.redeliveries, this.duplicates]) {
+        counter.inc({ queue }, 0);
+      }
+      const { attemptsEnded: counter } = this;
+      for (const reason of ["succeeded", ...FAILURE_CLASSES]) counter.inc({ queue, class: reason }, 0);
+    }
   }
 
   /** Told of every answer of the API server, and of every request that got none. */

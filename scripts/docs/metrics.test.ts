@@ -31,6 +31,11 @@ describe("the metrics", () => {
     }
   });
 
+  it("have no label of which the page does not say what it may hold", () => {
+    const described = new Set([...metricsPage().matchAll(/^\| `([a-z]+)` \| /gm)].map(([, label]) => label));
+    expect(declarations.flatMap(({ labels }) => labels).filter((label) => !described.has(label))).toEqual([]);
+  });
+
   it.each(METERED_SERVICES)("%s exports those that it feeds, and no others", async (service) => {
     const exported = (await new Metrics(service).registry.getMetricsAsJSON()).map(({ name }) => name);
     const own = exported.filter((name) => !/^(?:process|nodejs)_/.test(name));

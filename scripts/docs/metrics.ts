@@ -31,11 +31,14 @@ No label holds an id, a name that a producer chose, or anything else that grows 
 |---|---|
 | \`service\` | on every series: the service that exports it |
 | \`queue\` | the queues of the configuration. \`${UNCONFIGURED_QUEUE}\` stands for all that it does not have: queues that were taken out, misspelt subjects |
-| \`namespace\` | namespaces in which the configuration lets Jobs run |
+| \`namespace\` | namespaces in which the configuration lets Jobs run; of a watch of \`configmaps\` the release's own |
 | \`class\` | of failures ${quoted(FAILURE_CLASSES)} ([Concepts](concepts.md)); of attempts \`succeeded\`, too |
 | \`reason\` | ${quoted(BLOCK_CAUSES)}: why the API server took no Job |
 | \`code\` | of rejections the code of the error, such as \`JOB_SPEC_INVALID\`; of requests the HTTP status, \`0\` without an answer |
 | \`outcome\` | of attempts \`succeeded\`, \`failed\`, \`cancelled\`; of spans \`exported\`, \`dropped\` |
+| \`kind\` | of watches \`jobs\`, \`pods\`, \`configmaps\` |
+| \`method\` | \`GET\`, \`POST\`, \`PUT\`, \`PATCH\`, \`DELETE\` |
+| \`version\` | of the image |
 | \`stream\` | \`JOBS\`, \`RETRY\`, \`DLQ\`, \`KV_millrace_jobs\` |
 `;
 }

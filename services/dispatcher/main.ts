@@ -104,6 +104,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
         `queue ${queue}: namespace ${namespace} accepts no Jobs for ${Math.round(forMs / 1000)} s, ${held} messages wait: ${why}`,
     ),
   );
+  config.subscribe(({ queues }) => metrics.beginQueues(Object.keys(queues)));
   metrics.beforeScrape(() => {
     metrics.natsConnected.set(link.isUp ? 1 : 0);
     metrics.watchFreshness.set({ kind: "configmaps", namespace: env.POD_NAMESPACE }, config.freshnessMs() / 1000);

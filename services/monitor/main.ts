@@ -194,6 +194,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     if (!election.isLeader()) metrics.resetLeaderGauges();
   });
   config.subscribe((current) => {
+    metrics.beginQueues(Object.keys(current.queues));
     for (const problem of historyProblems(current, historyMs)) log.warn("config.history-too-short", { problem });
   });
 
