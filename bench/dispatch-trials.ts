@@ -38,7 +38,6 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
 
   /** `work` resolves with how long it took. */
   const measured = async (pids: Readonly<Record<string, number>>, work: () => Promise<number>): Promise<Trial> => {
-    await quiet(everybody);
     const watched = { ...control, ...pids };
     const meter = new CpuMeter(watched);
     const elapsedMs = await work();
@@ -59,6 +58,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     {
       name: "raw POST",
       async run(round) {
+        await quiet(everybody);
         const bodies = jobBodies(alone, ids("raw", round));
         const trial = await measured(own, () =>
           elapsed(() => each(bodies, IN_FLIGHT, ({ bytes }) => raw.post(alone.namespace, bytes))),
@@ -70,6 +70,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     {
       name: "dispatcher",
       async run(round) {
+        await quiet(everybody);
         const release = await alone.load(ids("dispatcher", round));
         const trial = await measured(alone.pids(), async () => {
           const done = alone.service("dispatcher").lines('"job.created"', count);
@@ -85,6 +86,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     {
       name: "engine",
       async run(round) {
+        await quiet(everybody);
         const release = await engine.load(ids("engine", round));
         const names = createdNames(engine);
         const trial = await measured(engine.pids(), async () => {
@@ -105,6 +107,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     {
       name: "raw POST + status",
       async run(round) {
+        await quiet(everybody);
         const bodies = jobBodies(alone, ids("raw-life", round));
         const trial = await measured(own, () =>
           elapsed(() =>
@@ -121,6 +124,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     {
       name: "engine, whole life",
       async run(round) {
+        await quiet(everybody);
         const release = await engine.load(ids("life", round));
         const completing: Promise<void>[] = [];
         const names = createdNames(engine, (name) => completing.push(raw.complete(engine.namespace, name)));

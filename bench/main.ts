@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { errorText } from "../libs/contract/errors.ts";
 import { kubeconfigAccess } from "../libs/kube/access.ts";
@@ -10,7 +11,7 @@ import { ensureBinaries } from "../scripts/cluster/binaries.ts";
 import { bundleServices } from "../scripts/install/product-image.ts";
 import { dispatch } from "./dispatch.ts";
 import { BenchCluster } from "./harness/bench-cluster.ts";
-import { reportText, saveReport } from "./harness/report.ts";
+import { reportDir, reportText, saveReport } from "./harness/report.ts";
 import type { Bench } from "./harness/stage.ts";
 
 /** In this order: those that need the API server alone come first. */
@@ -22,6 +23,7 @@ const usage = `Usage: node bench/main.ts [${names.join("|")}]... [options]
   --rounds N      how often each thing is measured (default: 5)
   --quick         small numbers: to see whether the benches work
   --cluster NAME  the cluster that is made and removed (default: millrace-bench)
+  --profile       with CPU profiles of the services, in dist/bench/profiles
   --keep          leave the cluster running
 `;
 
@@ -31,6 +33,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     quick: { type: "boolean", default: false },
     cluster: { type: "string", default: "millrace-bench" },
+    profile: { type: "boolean", default: false },
     keep: { type: "boolean", default: false },
     /** Set by this program itself, for the part that runs within the cluster's network namespace. */
     inside: { type: "string" },
@@ -79,6 +82,7 @@ async function inside(bench: Bench): Promise<void> {
     natsServer,
     rounds,
     quick,
+    profiles: values.profile ? join(reportDir, "profiles") : undefined,
     progress: (line) => progress(`${bench.name}: ${line}`),
   });
   saveReport(report, { rounds, quick, disk: cluster.stateDir });

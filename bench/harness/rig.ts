@@ -8,6 +8,7 @@ import { type LiveConfig, parseDispatchConfig } from "../../libs/kube/dispatch-c
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { QueueConsumers } from "../../libs/streams/queue-consumers.ts";
 import { BenchProcess } from "./processes.ts";
+import { RawPoster } from "./raw-poster.ts";
 import type { Stage } from "./stage.ts";
 
 export const QUEUE = "default";
@@ -27,8 +28,6 @@ export interface RigOptions {
   /** Each takes three: NATS and the health servers of both services. */
   readonly firstPort: number;
   readonly slots: number;
-  /** More arguments of Node, such as a profiler's. */
-  readonly nodeArguments?: readonly string[];
 }
 
 /** The message that is published again and again: a template, parameters and an id, as a producer writes them. */
@@ -88,6 +87,9 @@ export class Rig implements AsyncDisposable {
       { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
       { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "millrace", namespace }, data: { "config.json": configText } },
     ]);
+    await using raw = new RawPoster({ access: stage.access });
+    // What a run that was cut off left behind.
+    await raw.clear(namespace);
     const folder = join(stage.cluster.stateDir, "bench", name);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
@@ -113,10 +115,11 @@ export class Rig implements AsyncDisposable {
       NATS_URL: natsUrl,
       STORE_SIZE: String(STORE_BYTES),
     });
+    const profiler = stage.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${join(stage.profiles, name)}`];
     const services = new Map<RigService, BenchProcess>();
     for (const [index, service] of options.services.entries()) {
       const port = firstPort + 1 + index;
-      const command = [process.execPath, ...(options.nodeArguments ?? []), join(stage.bundle, "main.js"), service];
+      const command = [process.execPath, ...profiler, join(stage.bundle, "main.js"), service];
       const started = new BenchProcess({
         name: service,
         command,
@@ -159,8 +162,11 @@ export class Rig implements AsyncDisposable {
   async load(ids: readonly string[]): Promise<() => Promise<void>> {
     await this.#consumers.pause(QUEUE, {});
     await this.publish(ids.slice(1));
-    await this.#consumers.resume(QUEUE);
-    return () => this.publish(ids.slice(0, 1));
+    return async () => {
+      await this.#consumers.resume(QUEUE);
+      // nats-server 2.15.2 wakes waiting pulls for a message, not for the end of a pause.
+      await this.publish(ids.slice(0, 1));
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

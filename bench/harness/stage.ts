@@ -13,6 +13,8 @@ export interface Stage {
   readonly rounds: number;
   /** Small numbers, to see whether the bench works; its figures say little. */
   readonly quick: boolean;
+  /** Where CPU profiles of the services go; undefined: they are not profiled, which costs a tenth. */
+  readonly profiles: string | undefined;
   readonly progress: (line: string) => void;
 }
 
