@@ -19,9 +19,11 @@ let server: FakeApiServer;
 let observer: Observer;
 let streams: Map<string, Asked["response"]>;
 let seen: string[];
+let clockMs: number;
 beforeEach(async () => {
   streams = new Map();
   seen = [];
+  clockMs = 0;
   server = await FakeApiServer.start(({ path, query, response }) => {
     const kind = path.endsWith("/pods") ? "pods" : "jobs";
     if (query.get("watch") === null)
@@ -36,6 +38,7 @@ beforeEach(async () => {
     namespaces: ["jobs"],
     onJob: (uid) => void seen.push(uid),
     goneKept: 3,
+    nowMs: () => clockMs,
     log: silentLog,
   });
   await observer.start();
@@ -118,5 +121,19 @@ describe("J1: evidence outlives what it is about", () => {
     happens("jobs", "MODIFIED", job);
     await until(() => expect(seen.length).toBe(before + 2));
     expect(new Set(seen)).toEqual(new Set(["job-1"]));
+  });
+});
+
+describe("Sweeps: how fresh the observations are", () => {
+  it("each watch has its own freshness; one that is stale makes its namespace a problem", async () => {
+    clockMs += 99_000;
+    happens("jobs", "MODIFIED", job);
+    const jobs = { kind: "jobs", namespace: "jobs", freshnessMs: 0 };
+    await until(() => expect([...observer.freshness()][0]).toEqual(jobs));
+    expect([...observer.freshness()]).toEqual([jobs, { kind: "pods", namespace: "jobs", freshnessMs: 99_000 }]);
+    expect(observer.problemIn("jobs")).toBeUndefined();
+    clockMs += 2_000;
+    expect(observer.problemIn("jobs")).toContain("has said nothing for 101 s");
+    expect(observer.problem()).toContain("jobs: ");
   });
 });
