@@ -294,6 +294,21 @@ describe("D10: runAt", () => {
     expect(bench.cluster.objects.size).toBe(1);
   });
 
+  it("S6: a dispatcher whose clock is minutes ahead or behind neither starts it early nor lets it sleep longer", async () => {
+    const withClock = (aheadMs: number) => ({
+      nowMs: () => Date.now() + aheadMs,
+      broker: { clockOffsetMs: () => Promise.resolve(-aheadMs) },
+    });
+    bench.dispatcher = bench.newDispatcher(withClock(600_000));
+    await bench.publishAndDispatch(later("ahead", 60_000));
+    expect(await bench.record("ahead")).toMatchObject({ state: "retrying" });
+    expect(bench.cluster.calls("POST")).toBe(0);
+    bench.dispatcher = bench.newDispatcher(withClock(-600_000));
+    await bench.publishAndDispatch(later("behind", -60_000));
+    expect(await bench.record("behind")).toBeUndefined();
+    expect(bench.cluster.calls("POST")).toBe(1);
+  });
+
   it("one beyond the history is rejected: its record would be forgotten", async () => {
     const delivered = await bench.publishAndDispatch(later("far", 31 * 86_400_000));
     const entry = await bench.entryOf(delivered);

@@ -165,10 +165,14 @@ export class Posting {
       return DONE;
     }
     const { runAtMs, job } = admitted.value;
-    if (!delivery.isRetry && runAtMs !== undefined && runAtMs > this.#options.nowMs()) {
-      this.drop(delivery);
-      await this.#postponement.until(delivery, runAtMs, `starts at ${new Date(runAtMs).toISOString()}`);
-      return DONE;
+    if (!delivery.isRetry && runAtMs !== undefined) {
+      // The moment is meant by NATS' clock, which wakes what sleeps; what is told to others is told by ours (rule S6).
+      const ownMs = runAtMs - (await this.#options.broker.clockOffsetMs());
+      if (ownMs > this.#options.nowMs()) {
+        this.drop(delivery);
+        await this.#postponement.until(delivery, ownMs, `starts at ${new Date(runAtMs).toISOString()}`);
+        return DONE;
+      }
     }
     const key = { queue: delivery.queue, namespace: job.namespace };
     const askedAtMs = this.#options.clock.nowMs();
