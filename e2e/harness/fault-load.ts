@@ -45,6 +45,11 @@ export class FaultLoad {
     return this.#millrace.events.waitFor(`${kind} of ${this.ids[0]} …`, matches, count, timeoutMs);
   }
 
+  /** How many events of these jobs there are of a kind. */
+  count(kind: string): number {
+    return this.#millrace.events.events.filter((event) => event.kind === kind && this.#hashes.has(event.hash)).length;
+  }
+
   /** From here on the time to heal is measured: until the first creation or outcome that is recorded. */
   healing(): void {
     const beganMs = performance.now();

@@ -18,18 +18,20 @@ export interface Ending {
 export class Jobs implements AsyncDisposable {
   readonly #millrace: Installation;
   readonly #prefix: string;
+  readonly #namespace: string;
   readonly #history: JobHistory;
   readonly #queues = new Map<string, string>();
 
-  private constructor(millrace: Installation, prefix: string, history: JobHistory) {
+  private constructor(millrace: Installation, prefix: string, namespace: string, history: JobHistory) {
     this.#millrace = millrace;
     this.#prefix = prefix;
+    this.#namespace = namespace;
     this.#history = history;
   }
 
-  static async open(millrace: Installation, prefix: string): Promise<Jobs> {
-    const { kube, instance, names } = millrace;
-    return new Jobs(millrace, prefix, await JobHistory.open({ kube, instance, namespace: names.jobsNamespace }));
+  static async open(millrace: Installation, prefix: string, namespace = millrace.names.jobsNamespace): Promise<Jobs> {
+    const { kube, instance } = millrace;
+    return new Jobs(millrace, prefix, namespace, await JobHistory.open({ kube, instance, namespace }));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -42,7 +44,7 @@ export class Jobs implements AsyncDisposable {
       id,
       job: {
         prefixName: this.#prefix,
-        namespace: this.#millrace.names.jobsNamespace,
+        namespace: this.#namespace,
         image: "busybox:latest",
         command: ["/bin/sh", "-c", script],
         resources: { requests: { cpu: "5m", memory: "4Mi" }, limits: { memory: "64Mi" } },

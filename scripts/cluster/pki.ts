@@ -70,6 +70,18 @@ export async function createPki(layout: ClusterLayout): Promise<void> {
   renameSync(draft, layout.pkiDir);
 }
 
+/** For tests of rotation: another key and certificate of the same name, from the same authority, in the place of those in use. */
+export async function renewCertificate(layout: ClusterLayout, file: string, serial: number): Promise<void> {
+  const spec = certificates.find((each) => each.file === file);
+  if (spec === undefined) throw new Error(`${file} is none of the control plane's certificates`);
+  const draft = `${layout.pkiDir}.${file}`;
+  rmSync(draft, { recursive: true, force: true });
+  mkdirSync(draft, { recursive: true, mode: 0o700 });
+  await issue({ spec, serial, authority: layout.pkiDir, folder: draft });
+  for (const part of [`${file}.key`, `${file}.crt`]) renameSync(join(draft, part), layout.pki(part));
+  rmSync(draft, { recursive: true });
+}
+
 /** A node comes when it comes, also to a cluster that has stood for long. Key first, certificate last: with that one there, both are. */
 export async function createNodeCertificate(node: NodeLayout): Promise<void> {
   if (existsSync(node.pki("kubelet.crt"))) return;
