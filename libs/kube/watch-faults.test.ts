@@ -247,7 +247,7 @@ describe("R10: a list of 100 000 objects", () => {
   const name = (index: number): string => String(index).padStart(6, "0");
 
   /** Pages of Jobs with some weight, each after a turn. */
-  async function page({ query, response }: Asked): Promise<void> {
+  async function page({ query, response }: Asked, total = TOTAL): Promise<void> {
     if (query.get("watch") !== null) return void response.writeHead(200).flushHeaders();
     await setImmediate();
     const from = Number(query.get("continue") ?? "0");
@@ -255,7 +255,7 @@ describe("R10: a list of 100 000 objects", () => {
       ...object(name(from + index)),
       spec: { template: { spec: { containers: [{ name: "main", args: ["x".repeat(200)] }] } } },
     }));
-    const more = from + PAGE < TOTAL ? { continue: String(from + PAGE) } : {};
+    const more = from + PAGE < total ? { continue: String(from + PAGE) } : {};
     json(response, 200, { metadata: { resourceVersion: "10", ...more }, items });
   }
 
@@ -299,7 +299,7 @@ describe("R10: a list of 100 000 objects", () => {
     collect();
     expect(raw.filter((ref) => ref.deref() !== undefined)).toEqual([]);
     await weighed.stop();
-  });
+  }, 60_000);
 
   it("stop in the middle ends it: no page more is asked for", async () => {
     await bench[Symbol.asyncDispose]();
@@ -320,7 +320,7 @@ describe("R10: a list of 100 000 objects", () => {
 
   it("stop while it is handed on ends that", async () => {
     await bench[Symbol.asyncDispose]();
-    bench = await WatchBench.start((asked) => void page(asked));
+    bench = await WatchBench.start((asked) => void page(asked, 10 * PAGE));
     const stopping = Promise.withResolvers<Promise<void>>();
     bench.onChange = () => {
       if (bench.changes.length === 3 * PAGE) stopping.resolve(bench.watch.stop());
