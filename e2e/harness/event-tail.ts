@@ -10,6 +10,7 @@ export interface TailedEvent {
   readonly attempt: number;
   readonly kind: string;
   readonly source: string;
+  readonly time: string;
   readonly data: Readonly<Record<string, unknown>>;
 }
 
@@ -71,9 +72,9 @@ export class EventTail implements AsyncDisposable {
   async #read(): Promise<void> {
     for await (const message of this.#messages) {
       const [, queue = "", hash = "", attempt = "", kind = ""] = message.subject.split(".");
-      const { data } = message.json<{ data: Record<string, unknown> }>();
+      const { data, time } = message.json<{ readonly data: Record<string, unknown>; readonly time: string }>();
       const source = message.headers?.get(SOURCE_HEADER) ?? "";
-      this.events.push({ subject: message.subject, queue, hash, attempt: Number(attempt), kind, source, data });
+      this.events.push({ subject: message.subject, queue, hash, attempt: Number(attempt), kind, source, time, data });
       for (const listener of this.#listeners) listener();
     }
   }

@@ -72,6 +72,8 @@ export const testProfile: Profile = {
       },
       /** For what waits: its slots are soon in use. */
       small: { ...raw, retry, slots: 4, retrySlots: 1 },
+      /** What ran on a lost node is not begun again before it is certain that it runs no more. */
+      safe: { ...raw, retry, nodeLoss: "safe" },
       elsewhere: { policy: { raw: true, namespaces: extraNamespaces }, retry },
       /** For the test that takes it out of the configuration. */
       leaving: { ...raw, retry },

@@ -1,0 +1,156 @@
+import type { V1PodList } from "@kubernetes/client-node";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { LABEL } from "../libs/contract/names.ts";
+import type { TailedEvent } from "./harness/event-tail.ts";
+import { FaultReport, tally } from "./harness/fault-report.ts";
+import { Installation, NOTHING } from "./harness/installation.ts";
+import { Jobs } from "./harness/jobs.ts";
+import { TestRelease } from "./harness/release.ts";
+import { HERE, SecondNode } from "./harness/second-node.ts";
+
+/** A failure that counts would be the end of the job. */
+const ONLY_ATTEMPT = { backoffLimit: 0, nodeSelector: HERE } as const;
+const NODE0 = { matchKey: "kubernetes.io/hostname", matchValue: "node0" } as const;
+const ELSEWHERE = '[ "$MILLRACE_ATTEMPT" = 1 ] || exit 0';
+/** Ends well while nobody hears of its node. */
+const SHORT = `${ELSEWHERE}; sleep 12`;
+const LASTING = `${ELSEWHERE}; sleep 600`;
+
+const FAST = ["loss-done", "loss-runs-0", "loss-runs-1"] as const;
+const SAFE = { done: "loss-safe-done", runs: "loss-safe-runs", forced: "loss-safe-forced" } as const;
+/** Of a release whose NATS is on the lost node, and whose jobs are not; four run at once. */
+const WAITING = Array.from({ length: 8 }, (_, index) => `loss-nats-${index}`);
+
+const names = { release: "lost", namespace: "lost", jobsNamespace: "lost" } as const;
+
+let millrace: Installation;
+let jobs: Jobs;
+let node: SecondNode;
+let other: TestRelease;
+let otherJobs: Jobs;
+
+beforeAll(async () => {
+  millrace = await Installation.open();
+  jobs = await Jobs.open(millrace, "loss");
+  node = await SecondNode.join(millrace);
+  other = new TestRelease({ cluster: millrace.cluster, names });
+  await other.createNamespaces();
+  await node.here("node1");
+  await Promise.all([node.lead(), other.upgrade(onNode1())]);
+}, 180_000);
+
+afterAll(async () => {
+  await jobs[Symbol.asyncDispose]();
+  await Promise.all([other.uninstall().then(() => other.deleteNamespaces()), node[Symbol.asyncDispose]()]);
+  await millrace[Symbol.asyncDispose]();
+}, 180_000);
+
+/** NATS on node1, all else on node0; nothing minds that a node is cordoned meanwhile. */
+function onNode1(): Readonly<Record<string, unknown>> {
+  const on = (service: string, name: string) => ({
+    [`${service}.nodeSelector`]: { "kubernetes.io/hostname": name },
+    [`${service}.tolerations`]: [{ operator: "Exists" }],
+  });
+  // At the end NATS goes at the same moment, and they would wait for it.
+  const soon = { terminationGracePeriodSeconds: 6, replicas: 1 };
+  const services = ["monitor", "dispatcher"].map((name) => ({
+    ...on(name, "node0"),
+    ...Object.fromEntries(Object.entries(soon).map(([key, value]) => [`${name}.${key}`, value])),
+  }));
+  return Object.assign({ "nats.storage.storageClassName": node.volume.name }, on("nats", "node1"), ...services);
+}
+
+const eventOf = async (id: string, kind: string, queue = "default"): Promise<TailedEvent> => {
+  const hash = millrace.hash(id, queue);
+  const [event] = await millrace.events.waitFor(`${kind} of ${id}`, (each) => each.hash === hash && each.kind === kind);
+  if (event === undefined) throw new Error(`no ${kind} of ${id}`);
+  return event;
+};
+
+async function podsOf(id: string, attempt: number, queue = "default") {
+  const labelSelector = `${LABEL.job}=${millrace.hash(id, queue)},${LABEL.attempt}=${attempt}`;
+  const path = `/api/v1/namespaces/${millrace.names.jobsNamespace}/pods`;
+  return (await millrace.kube.json<V1PodList>({ method: "GET", path, query: { labelSelector } })).items;
+}
+
+it("J4, I2: a node is lost with jobs, a dispatcher, the leading monitor and another release's NATS on it", async () => {
+  for (const id of FAST) await jobs.run(id, id === "loss-done" ? SHORT : LASTING, ONLY_ATTEMPT);
+  for (const id of [SAFE.runs, SAFE.forced]) await jobs.run(id, LASTING, ONLY_ATTEMPT, "safe");
+  await jobs.run(SAFE.done, SHORT, ONLY_ATTEMPT, "safe");
+  {
+    await using there = await Installation.open(names);
+    otherJobs = await Jobs.open(there, "loss");
+    for (const id of WAITING)
+      await otherJobs.run(id, "sleep 6", { namespace: names.jobsNamespace, nodeSelector: NODE0 }, "small");
+    await there.events.waitFor("starts", ({ kind }) => kind === "started", 4);
+  }
+  await Promise.all(FAST.map((id) => millrace.started(id)));
+  await Promise.all(Object.values(SAFE).map((id) => millrace.started(id, 1, "safe")));
+  const onIt = await node.pods();
+  expect(onIt).toEqual([expect.stringContaining("dispatcher"), expect.stringContaining("monitor")]);
+  expect(onIt).toContain(await leader());
+
+  const inTheDark = [...(await podsOf("loss-done", 1)), ...(await podsOf(SAFE.done, 1, "safe"))];
+  await node.goDark();
+  await expect.poll(() => node.haveEnded(inTheDark), { timeout: 60_000 }).toBe(true);
+  await node.losePower();
+  const givenUp = await node.givenUp();
+  await node.here("node0");
+
+  const recordedMs: number[] = [];
+  for (const id of FAST) {
+    const retry = await eventOf(id, "retrying");
+    expect(retry.data).toMatchObject({ attempt: 1, class: "nodeLost", next: { attempt: 2 } });
+    recordedMs.push(Date.parse(retry.time) - givenUp.getTime());
+    // The dead kubelet has not answered: for all that the API server knows the pod still runs.
+    expect(await podsOf(id, 1)).toEqual([expect.objectContaining({ status: expect.objectContaining({ phase: "Running" }) })]);
+    await jobs.end(id, ["nodeLost", "succeeded"], 1);
+    expect((await millrace.record(id))?.attempts.map(({ node: name }) => name)).toEqual(["node1", "node0"]);
+  }
+  expect(onIt).not.toContain(await leader());
+
+  // safe: nothing has happened meanwhile, and does when the pod is gone.
+  for (const id of Object.values(SAFE)) {
+    expect(await millrace.record(id, "safe")).toMatchObject({ state: "running", attempt: 1 });
+    expect(millrace.eventsOf(id, "retrying", "safe")).toBe(0);
+  }
+  const [forced] = await podsOf(SAFE.forced, 1, "safe");
+  const namespace = millrace.names.jobsNamespace;
+  await millrace.kubectl(["-n", namespace, "delete", "pod", forced?.metadata?.name ?? "", "--force", "--grace-period=0"]);
+  await jobs.end(SAFE.forced, ["lost", "succeeded"], 1);
+
+  await node.comeBack();
+  // What ended well in the dark counts where it was waited for, and only there.
+  await jobs.end(SAFE.done, ["succeeded"]);
+  await jobs.end(SAFE.runs, ["lost", "succeeded"], 1);
+  for (const id of FAST) {
+    await expect.poll(() => podsOf(id, 1), { timeout: 60_000 }).toEqual([]);
+    await jobs.end(id, ["nodeLost", "succeeded"], 1);
+  }
+  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+  const violations = await jobs.violations();
+  FaultReport.row({
+    fault: "node: lost",
+    what: "a node with jobs, a dispatcher and the leading monitor was cut off and lost its power; `nodeLoss: fast`, from its unreachable taint to the recorded retries",
+    jobs: FAST.length + Object.keys(SAFE).length,
+    healMs: Math.max(...recordedMs),
+    ...tally(violations),
+  });
+  expect(violations).toEqual([]);
+});
+
+it("the release whose NATS was on it waited, and lost nothing", async () => {
+  await using there = await Installation.open(names);
+  for (const id of WAITING) await there.outcome(id, "small");
+  await expect.poll(() => there.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+  const records = await Promise.all(WAITING.map((id) => there.record(id, "small")));
+  expect(records.map((record) => record?.attempts)).toEqual(
+    WAITING.map(() => [expect.objectContaining({ outcome: "succeeded" })]),
+  );
+  expect(WAITING.map((id) => there.eventsOf(id, "succeeded", "small"))).toEqual(WAITING.map(() => 1));
+});
+
+async function leader(): Promise<string> {
+  const lease = ["-n", millrace.names.namespace, "get", "lease", "millrace-monitor"];
+  return millrace.kubectl([...lease, "-o", "jsonpath={.spec.holderIdentity}"]);
+}
