@@ -16,6 +16,7 @@ export function metricsPage(): string {
 
 Dispatcher and monitor serve them as \`/metrics\` on port 8080, in Prometheus' text format. Which of them to look at, and on what to alert, is in
 [Operations](operations.md#metrics). The chart makes ServiceMonitors when \`metrics.serviceMonitor.enabled\` is set.
+Scraped otherwise, they want \`honor_labels: true\`: \`service\` and \`namespace\` are labels of theirs, over which Prometheus would write the target's.
 
 | metric | type | labels | from | what it tells |
 |---|---|---|---|---|
