@@ -50,6 +50,12 @@ async function shownSerial(): Promise<string> {
   return promise;
 }
 
+/** How often a monitor's watch of Jobs was told that what it resumes from is forgotten. */
+async function toldTooOld(): Promise<number> {
+  const lines = await millrace.logLines("monitor");
+  return lines.filter((line) => /"problem":"watch [^"]*\/jobs: too old resource version/.test(line)).length;
+}
+
 it.each(rounds)(
   "the API server takes a new certificate: connections from before go on, new ones accept it (%s)",
   async (round) => {
@@ -72,8 +78,7 @@ it.each(rounds)(
   async (round) => {
     await etcd.setNoSpace(true);
     const load = await publish(`space-${round}`);
-    await load.seen("blocked", LOAD);
-    await etcd.setNoSpace(false);
+    const blocked = await load.seen("blocked", LOAD).finally(() => etcd.setNoSpace(false));
     load.healing();
     for (const { data } of blocked) expect(data["reason"]).toContain("database space exceeded");
     await load.expectEachOnce({
