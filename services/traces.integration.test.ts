@@ -139,6 +139,20 @@ describe("one trace: publish → dispatch → Job → pod → outcome", () => {
     }
   });
 
+  it("D11: a message that can never run has its place in its producer's trace, with the reason", async () => {
+    await bench.streams.publish(QUEUE, "no json", { traceparent: PRODUCER });
+    await engine.rejected();
+    const { dispatch } = await spans();
+    expect(dispatch).toMatchObject({
+      traceId: TRACE,
+      parentSpanId: "b7ad6b7169203331",
+      status: { code: 2 },
+      attributes: { "error.type": "BODY_INVALID", "millrace.outcome": "rejected" },
+    });
+    const line = engine.lines.find(({ event }) => event === "message.rejected");
+    expect(line?.fields).toMatchObject({ queue: QUEUE, code: "BODY_INVALID", traceId: TRACE });
+  });
+
   it("what its producer does not want kept is not told; its pod hears so", async () => {
     await publish("d", { traceparent: PRODUCER.replace(/01$/, "00") });
     const job = await engine.dispatched();

@@ -1,4 +1,5 @@
-import { attemptContext, type JobContext, jobContext, type TracedLife } from "./job-trace.ts";
+import { attemptContext, type JobContext, jobContext, rejectionContext, type TracedLife } from "./job-trace.ts";
+import type { Rejection } from "./message.ts";
 import { type AttemptRecord, currentAttempt, isTerminal, type JobRecord, type JobReference } from "./record.ts";
 import { type MessageSource, sourceKey } from "./source.ts";
 import { isSampled } from "./traceparent.ts";
@@ -38,6 +39,33 @@ export function dispatchSpan(
     startMs: storedMs(sourceKey(source)),
     endMs: createdMs,
     attributes: { ...messageAttributes(delivery), ...jobAttributes(job), "millrace.attempt": attempt },
+  });
+}
+
+/** From the message's arrival to its entry in the DLQ. */
+export function rejectionSpan(
+  message: {
+    readonly queue: string;
+    readonly type: string;
+    readonly source: MessageSource;
+    readonly traceparent: string | undefined;
+  },
+  { code, path, reason }: Rejection,
+  rejectedMs: number,
+): JobSpan | undefined {
+  const { queue, type, source, traceparent } = message;
+  return span(rejectionContext(source, traceparent), {
+    name: `dispatch ${queue}`,
+    kind: "consumer",
+    startMs: storedMs(sourceKey(source)),
+    endMs: rejectedMs,
+    attributes: {
+      ...destinationAttributes(queue, type),
+      "millrace.queue": queue,
+      "millrace.outcome": "rejected",
+      "error.type": code,
+    },
+    error: path === "" ? reason : `${path}: ${reason}`,
   });
 }
 
@@ -103,11 +131,17 @@ function identityAttributes({ id, queue, life }: Identity) {
 function messageAttributes(job: Identity) {
   return {
     ...identityAttributes(job),
+    ...destinationAttributes(job.queue, job.type),
+    "messaging.message.id": job.id,
+  };
+}
+
+function destinationAttributes(queue: string, type: string) {
+  return {
     "messaging.system": "nats",
     "messaging.operation.name": "dispatch",
     "messaging.operation.type": "process",
-    "messaging.destination.name": job.type === "" ? `jobs.${job.queue}` : `jobs.${job.queue}.${job.type}`,
-    "messaging.message.id": job.id,
+    "messaging.destination.name": type === "" ? `jobs.${queue}` : `jobs.${queue}.${type}`,
   };
 }
 

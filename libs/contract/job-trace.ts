@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { type MessageSource, sourceKey } from "./source.ts";
 import { beginTrace, childOf, parseTraceparent, type TraceContext, traceparentText } from "./traceparent.ts";
 
 /**
@@ -38,6 +39,13 @@ export function attemptContext(job: TracedLife, attempt: number, what: "dispatch
   if (parent === undefined) return undefined;
   const spanId = digest(what, job.hash, job.life, attempt).slice(0, 16);
   return { ...childOf(parent, spanId), parentSpanId: parent.spanId };
+}
+
+/** A message that never became a job has a place in its producer's trace only. */
+export function rejectionContext(source: MessageSource, traceparent: string | undefined): JobContext | undefined {
+  const given = parseTraceparent(traceparent);
+  if (given === undefined) return undefined;
+  return { ...childOf(given, digest("rejected", sourceKey(source)).slice(0, 16)), parentSpanId: given.spanId };
 }
 
 /** As a field of a log line. */

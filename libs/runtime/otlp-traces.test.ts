@@ -175,6 +175,7 @@ describe("the environment of tracing", () => {
     await opened?.stop();
     expect(collector.spans[0]?.resource).toEqual({
       "service.name": "millrace-monitor",
+      "service.version": expect.stringMatching(/^\d+\.\d+\.\d+/),
       "service.namespace": "i",
       "service.instance.id": "p",
     });

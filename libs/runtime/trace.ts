@@ -3,6 +3,7 @@ import type { JobSpan } from "../contract/job-span.ts";
 import type { Service } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import { VERSION } from "./version.ts";
 
 /** OpenTelemetry's own names. The credentials of a collector come as a file: environments are shown by `kubectl describe`. */
 export const traceEnv = {
@@ -46,7 +47,12 @@ export async function openTraces(options: {
     endpoint,
     headersFile: settings.OTLP_HEADERS_FILE,
     sampleRatio: sampleRatioOf(settings),
-    resource: { "service.name": `millrace-${service}`, "service.namespace": instance, "service.instance.id": pod },
+    resource: {
+      "service.name": `millrace-${service}`,
+      "service.version": VERSION,
+      "service.namespace": instance,
+      "service.instance.id": pod,
+    },
     metrics,
     log,
   });

@@ -66,7 +66,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
       instance,
       admission,
       jobs: new JobsApi({ client: kube }),
-      rejections: new Rejections({ ...store, nowMs, metrics, log }),
+      rejections: new Rejections({ ...store, nowMs, traces, metrics, log }),
       onNamespaceFull: (namespace) => connection.publish(SIGNAL.namespaceFull, namespace),
       ackWaitMs: env.ACK_WAIT,
       clock: MONOTONIC_CLOCK,

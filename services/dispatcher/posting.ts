@@ -331,7 +331,8 @@ export class Posting {
 
 /** The attempt's span is the parent of whatever runs in the pod, if it will be told; otherwise the producer's stays. */
 function podTraceOf(delivery: Delivery, isTold: boolean) {
-  const context = attemptContext(delivery, delivery.attempt, "attempt");
-  if (context === undefined || delivery.traceparent === undefined) return undefined;
-  return { traceparent: isTold ? traceparentText(context) : delivery.traceparent, tracestate: delivery.opened.tracestate };
+  const { traceparent: given, opened, attempt } = delivery;
+  if (given === undefined) return undefined;
+  const context = isTold ? attemptContext(delivery, attempt, "attempt") : undefined;
+  return { traceparent: context === undefined ? given : traceparentText(context), tracestate: opened.tracestate };
 }

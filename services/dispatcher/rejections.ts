@@ -1,11 +1,16 @@
+import { headerValue } from "../../libs/contract/cloud-event.ts";
 import { jobFields } from "../../libs/contract/job-fields.ts";
+import { rejectionSpan } from "../../libs/contract/job-span.ts";
+import { traceIdOf } from "../../libs/contract/job-trace.ts";
 import type { Rejection } from "../../libs/contract/message.ts";
 import type { JobRecord } from "../../libs/contract/record.ts";
 import { parseRetryMessage } from "../../libs/contract/retry-message.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
+import { validTraceparent } from "../../libs/contract/traceparent.ts";
 import { awaits } from "../../libs/contract/transition.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Metrics } from "../../libs/runtime/metrics.ts";
+import type { Traces } from "../../libs/runtime/trace.ts";
 import type { DeadLetters } from "../../libs/streams/dead-letters.ts";
 import type { JobEvents } from "../../libs/streams/job-events.ts";
 import type { Settler } from "../../libs/streams/settle.ts";
@@ -16,6 +21,7 @@ export interface RejectionsOptions {
   readonly events: Pick<JobEvents, "rejected">;
   readonly settler: Pick<Settler, "settle">;
   readonly nowMs: () => number;
+  readonly traces?: Traces | undefined;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -48,7 +54,7 @@ export class Rejections {
 
   /** D11: DLQ with raw bytes, then event, then the acknowledgement. No record is touched: the id may be another message's. */
   async reject(message: PulledMessage, queue: string, id: string | undefined, rejection: Rejection): Promise<void> {
-    const { deadLetters, events, metrics, log, nowMs } = this.#options;
+    const { deadLetters, events, traces, metrics, log, nowMs } = this.#options;
     const { source } = message;
     const named = id === undefined ? {} : { id };
     if (!(await deadLetters.hasRoomForRejected())) {
@@ -67,10 +73,14 @@ export class Rejections {
     await deadLetters.rejected({ queue, type, id, source, rejection, original, body: message.data });
     await events.rejected(queue, id, source, rejection, new Date(nowMs()).toISOString());
     await message.ackAck();
+    // Of a body that cannot be read its headers still can.
+    const traceparent = validTraceparent(headerValue(Object.entries(original.headers), "traceparent"));
+    traces?.add(rejectionSpan({ queue, type, source, traceparent }, rejection, nowMs()));
     metrics.rejections.inc({ queue, code: rejection.code });
     metrics.messagesFailed.inc({ queue });
     log.warn("message.rejected", {
       ...named,
+      ...traceIdOf({ traceparent }),
       queue,
       source,
       code: rejection.code,

@@ -1,6 +1,5 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { jobSpan } from "../../libs/contract/job-span.ts";
-import { LABEL } from "../../libs/contract/names.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
 import { parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
 import type { Log } from "../../libs/runtime/log.ts";
@@ -71,15 +70,16 @@ export class TracedEngine {
 
   /** The next message of the stream becomes a Job, and the monitor sees it run. */
   async dispatched(stream: string = STREAM.jobs): Promise<V1Job> {
-    const { config, cluster, streams } = this.#bench;
-    const queue = config.queues[QUEUE];
-    if (queue === undefined) throw new Error("the queue is not configured");
-    const { message } = await streams.one(QUEUE, stream);
-    await this.#dispatcher.dispatch([pulledMessage(message)], QUEUE, queue);
-    const job = [...cluster.objects.values()].at(-1);
+    await this.#dispatch(stream);
+    const job = [...this.#bench.cluster.objects.values()].at(-1);
     if (job === undefined) throw new Error("no Job was made");
     await this.look(job);
     return job;
+  }
+
+  /** The next message of JOBS goes to the DLQ. */
+  async rejected(): Promise<void> {
+    await this.#dispatch(STREAM.jobs);
   }
 
   async look(job: V1Job): Promise<void> {
@@ -96,6 +96,14 @@ export class TracedEngine {
     return this.lines.filter(({ fields }) => fields["id"] === id).map(({ event, fields }) => `${event} ${fields["attempt"]}`);
   }
 
+  async #dispatch(stream: string): Promise<void> {
+    const { config, streams } = this.#bench;
+    const queue = config.queues[QUEUE];
+    if (queue === undefined) throw new Error("the queue is not configured");
+    const { message } = await streams.one(QUEUE, stream);
+    await this.#dispatcher.dispatch([pulledMessage(message)], QUEUE, queue);
+  }
+
   #monitor(): Reconciler {
     return this.#bench.newReconciler({ traces: this.#traces, log: this.#log }, this.#store);
   }
@@ -105,10 +113,6 @@ export class TracedEngine {
   get #log(): Log {
     return { debug: this.#write, info: this.#write, warn: this.#write, error: this.#write };
   }
-}
-
-export function attemptOf(job: V1Job): string {
-  return job.metadata?.labels?.[LABEL.attempt] ?? "";
 }
 
 export function podEnv(job: V1Job, name: string): string | undefined {
