@@ -1,11 +1,10 @@
 import { errorText } from "../../libs/contract/errors.ts";
-import { jobFields } from "../../libs/contract/job-fields.ts";
 import { ANNOTATION } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
 import type { Log } from "../../libs/runtime/log.ts";
-import { jobIdentity } from "./job-identity.ts";
+import { jobIdentity, loggedJob } from "./job-identity.ts";
 
 /** The TTL controller comes first, where it runs and is not behind. */
 const GRACE_MS = 300_000;
@@ -39,10 +38,10 @@ export class ExpiredJobs {
       const { namespace, name, uid } = job;
       try {
         await this.#jobs.delete(namespace, name, uid);
-        this.#log.info("job.expired", loggedAs(job));
+        this.#log.info("job.expired", loggedJob(job));
       } catch (error) {
         // A namespace in which nothing may be deleted keeps none of the others full.
-        this.#log.warn("job.not-expired", { ...loggedAs(job), problem: errorText(error) });
+        this.#log.warn("job.not-expired", { ...loggedJob(job), problem: errorText(error) });
       }
     }
   }
@@ -57,10 +56,4 @@ export class ExpiredJobs {
     const keepMs = identity.keepSeconds === undefined ? Math.max(keep.succeeded, keep.failed) : identity.keepSeconds * 1000;
     return Date.parse(endedAt) + keepMs + GRACE_MS < this.#nowMs();
   }
-}
-
-function loggedAs(job: JobView) {
-  const { namespace, name, uid } = job;
-  const identity = jobIdentity(job);
-  return identity === undefined ? { namespace, job: name, uid } : jobFields({ ...identity, job });
 }

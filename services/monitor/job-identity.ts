@@ -1,3 +1,4 @@
+import { jobFields } from "../../libs/contract/job-fields.ts";
 import { ANNOTATION, LABEL, QUEUE_PATTERN } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
 import type { FirstSight } from "../../libs/contract/record-event.ts";
@@ -48,6 +49,13 @@ export function jobIdentity(job: JobView): JobIdentity | undefined {
     attempts: wholeNumber(annotations[ANNOTATION.attempts], 1),
     traceparent: validTraceparent(annotations[ANNOTATION.traceparent]),
   };
+}
+
+/** Who a log line is about, as far as its Job says so. */
+export function loggedJob(job: JobView) {
+  const { namespace, name, uid } = job;
+  const identity = jobIdentity(job);
+  return identity === undefined ? { namespace, job: name, uid } : jobFields({ ...identity, job });
 }
 
 function wholeNumber(text: string | undefined, least: number): number | undefined {

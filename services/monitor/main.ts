@@ -23,6 +23,7 @@ import { AttemptJudge } from "./attempt-judge.ts";
 import { ConsumerProvisioning } from "./consumer-provisioning.ts";
 import { readMonitorEnv } from "./env.ts";
 import { ExpiredJobs } from "./expired-jobs.ts";
+import { loggedJob } from "./job-identity.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { LogKeeper } from "./log-keeper.ts";
 import { MissingOutcome } from "./missing-outcome.ts";
@@ -87,6 +88,10 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const queue = new WorkQueue({
     handle: (uid) => reconciler.reconcile(uid),
     concurrency: CONCURRENCY,
+    about: (uid) => {
+      const job = observer.sighting(uid)?.job;
+      return job === undefined ? { uid } : loggedJob(job);
+    },
     underWay: looks,
     metrics,
     log,

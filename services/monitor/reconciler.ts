@@ -17,7 +17,7 @@ import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { StoredRecord } from "../../libs/streams/records.ts";
 import type { AttemptJudge } from "./attempt-judge.ts";
 import { countAttempt } from "./attempt-metrics.ts";
-import { firstSightOf, type JobIdentity, jobIdentity } from "./job-identity.ts";
+import { firstSightOf, type JobIdentity, jobIdentity, loggedJob } from "./job-identity.ts";
 import type { MissingOutcome } from "./missing-outcome.ts";
 import type { Observer, Sighting } from "./observer.ts";
 import type { StartFailures } from "./start-failures.ts";
@@ -76,7 +76,7 @@ export class Reconciler {
       return this.#finished(sighting);
     }
     if (identity === undefined) {
-      this.#options.log.warn("job.without-identity", { namespace: sighting.job.namespace, job: sighting.job.name, uid });
+      this.#options.log.warn("job.without-identity", loggedJob(sighting.job));
       return this.#finished(sighting);
     }
     const stored = await this.#options.store.records.get(identity.hash);

@@ -18,6 +18,7 @@ export class WorkQueue implements Service {
   readonly name = "work-queue";
   readonly #handle: (key: string) => Promise<number | undefined>;
   readonly #concurrency: number;
+  readonly #about: (key: string) => Readonly<Record<string, unknown>>;
   readonly #underWay: Pick<WorkUnderWay, "begin">;
   readonly #metrics: Pick<Metrics, "reconcileFailures">;
   readonly #log: Log;
@@ -31,12 +32,15 @@ export class WorkQueue implements Service {
   constructor(options: {
     readonly handle: (key: string) => Promise<number | undefined>;
     readonly concurrency: number;
+    /** Fields that say in the log what a key stands for. */
+    readonly about?: (key: string) => Readonly<Record<string, unknown>>;
     readonly underWay: Pick<WorkUnderWay, "begin">;
     readonly metrics: Pick<Metrics, "reconcileFailures">;
     readonly log: Log;
   }) {
     this.#handle = options.handle;
     this.#concurrency = options.concurrency;
+    this.#about = options.about ?? ((key) => ({ key }));
     this.#underWay = options.underWay;
     this.#metrics = options.metrics;
     this.#log = options.log;
@@ -85,7 +89,7 @@ export class WorkQueue implements Service {
       if (againInMs !== undefined) this.#addAfter(key, againInMs);
     } catch (error) {
       this.#metrics.reconcileFailures.inc();
-      this.#log.warn("reconcile.failed", { key, problem: errorText(error), error });
+      this.#log.warn("reconcile.failed", { ...this.#about(key), problem: errorText(error), error });
       const backoff = this.#failures.get(key) ?? new Backoff({ initialMs: 250, maxMs: 30_000 });
       this.#failures.set(key, backoff);
       this.#addAfter(key, backoff.nextMs());
