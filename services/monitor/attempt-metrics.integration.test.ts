@@ -17,11 +17,10 @@ beforeEach(async () => {
 });
 
 /** An attempt that ended; its container began at :01 and ended at :09 (monitor-bench). */
-async function ended(id: string, exitCode: number, rest: MadeOptions = {}): Promise<string> {
+async function ended(id: string, exitCode: number, rest: MadeOptions = {}): Promise<void> {
   const made = await bench.running(id, rest);
   bench.cluster.end(made.job, exitCode === 0 ? "Complete" : "Failed", terminated(exitCode));
   await bench.reconciler.reconcile(made.uid);
-  return made.uid;
 }
 
 /** The series of a metric: its labels, and its value, count or sum. */
@@ -49,10 +48,13 @@ it("millrace_attempts_ended_total: every attempt once, succeeded or by the class
   expect(await series("messages_failed_total")).toEqual([`{queue="${QUEUE}"} 1`]);
 });
 
-it("F2: another monitor that settles the same attempt again counts nothing", async () => {
-  const uid = await ended("good", 0);
-  await bench.newReconciler({ metrics }).reconcile(uid);
+it("two monitors that settle the same attempt at once count it once", async () => {
+  const made = await bench.running("good");
+  bench.cluster.end(made.job, "Complete", terminated(0));
+  const monitors = [bench.newReconciler({ metrics }), bench.newReconciler({ metrics })];
+  await Promise.all(monitors.map((monitor) => monitor.reconcile(made.uid)));
   expect(await series("millrace_attempts_ended_total")).toEqual([`{queue="${QUEUE}",class="succeeded"} 1`]);
+  expect(await series("messages_processed_total")).toEqual([`{queue="${QUEUE}"} 1`]);
 });
 
 it("P1: what was cancelled while it ran is of the class cancelled", async () => {
