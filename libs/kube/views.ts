@@ -1,6 +1,9 @@
 import type { V1Container, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
-import { ANNOTATION } from "../contract/names.ts";
+import { ANNOTATION, LABEL } from "../contract/names.ts";
 import type { ContainerView, JobView, PodView } from "../contract/observation.ts";
+import { SharedValues } from "./shared-values.ts";
+
+const shared = new SharedValues();
 
 /**
  * On the wire times are RFC 3339 text; the generated types call them Date, which they only are after the generated client parsed them.
@@ -8,7 +11,7 @@ import type { ContainerView, JobView, PodView } from "../contract/observation.ts
  */
 function time(value: Date | string | null | undefined): string | undefined {
   const text = value instanceof Date ? value.toISOString() : value;
-  return text === null || text === undefined || text.startsWith(EPOCH) ? undefined : text;
+  return text === null || text === undefined || text.startsWith(EPOCH) ? undefined : shared.text(text);
 }
 
 /** containerd's unset time: what a container that was made but never started says of its start (`StartError`). */
@@ -24,10 +27,10 @@ export function jobView(job: V1Job): JobView {
   const failed = conditions.find(({ type, status }) => type === "Failed" && status === "True");
   const failureTarget = conditions.find(({ type, status }) => type === "FailureTarget" && status === "True");
   return {
-    namespace: job.metadata?.namespace ?? "",
+    namespace: shared.text(job.metadata?.namespace ?? ""),
     name: job.metadata?.name ?? "",
     uid: job.metadata?.uid ?? "",
-    labels: job.metadata?.labels ?? {},
+    labels: sharedLabels(job.metadata?.labels ?? {}),
     annotations: job.metadata?.annotations ?? {},
     createdAt: time(job.metadata?.creationTimestamp) ?? "",
     deleting: job.metadata?.deletionTimestamp !== undefined,
@@ -44,14 +47,20 @@ export function jobView(job: V1Job): JobView {
   };
 }
 
-function memoryLimits(job: V1Job): Record<string, string> {
+/** Every label but the job's own hash is that of many Jobs. In place: a copy would be larger than what the parser made. */
+function sharedLabels(labels: Record<string, string>): Readonly<Record<string, string>> {
+  for (const [key, value] of Object.entries(labels)) if (key !== LABEL.job) labels[key] = shared.text(value);
+  return labels;
+}
+
+function memoryLimits(job: V1Job): Readonly<Record<string, string>> {
   const spec = job.spec?.template?.spec;
   const limits: Record<string, string> = {};
   for (const { name, resources } of [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]) {
     const limit = resources?.limits?.["memory"];
     if (limit !== undefined) limits[name] = String(limit);
   }
-  return limits;
+  return shared.record(limits);
 }
 
 export function podView(pod: V1Pod): PodView {
@@ -62,7 +71,7 @@ export function podView(pod: V1Pod): PodView {
   );
   const sidecars = new Set(pod.spec?.initContainers?.filter(isSidecar).map(({ name }) => name));
   return {
-    namespace: pod.metadata?.namespace ?? "",
+    namespace: shared.text(pod.metadata?.namespace ?? ""),
     name: pod.metadata?.name ?? "",
     uid: pod.metadata?.uid ?? "",
     jobUid: pod.metadata?.ownerReferences?.find(({ kind }) => kind === "Job")?.uid ?? "",
@@ -76,7 +85,7 @@ export function podView(pod: V1Pod): PodView {
         (status): ContainerView => ({ ...containerView(status), role: sidecars.has(status.name) ? "sidecar" : "init" }),
       ),
     ],
-    ...optional("node", pod.spec?.nodeName),
+    ...optional("node", pod.spec?.nodeName === undefined ? undefined : shared.text(pod.spec.nodeName)),
     ...optional("disruption", disruption?.reason),
     ...optional("disruptedAt", time(disruption?.lastTransitionTime)),
     ...optional("deletedAt", deletedAt(pod)),

@@ -29,7 +29,8 @@ export class Observer implements Service {
   readonly #podWatches: Watch<PodView>[];
   readonly #onJob: (uid: string) => void;
   readonly #goneKept: number;
-  readonly #pods = new Map<string, Map<string, PodView>>();
+  /** By Job; nearly always one, and there may be ten thousand. */
+  readonly #pods = new Map<string, readonly PodView[]>();
   readonly #gone = new Map<string, JobView>();
 
   constructor(options: {
@@ -110,7 +111,7 @@ export class Observer implements Service {
   sighting(uid: string): Sighting | undefined {
     const gone = this.#gone.get(uid);
     const job = gone ?? this.#find(uid);
-    return job === undefined ? undefined : { job, pods: [...(this.#pods.get(uid)?.values() ?? [])], gone: gone !== undefined };
+    return job === undefined ? undefined : { job, pods: this.#pods.get(uid) ?? [], gone: gone !== undefined };
   }
 
   *jobs(): IterableIterator<JobView> {
@@ -167,8 +168,10 @@ export class Observer implements Service {
       this.#pods.delete(pod.jobUid);
       return;
     }
-    const pods = this.#pods.get(pod.jobUid) ?? new Map<string, PodView>();
-    this.#pods.set(pod.jobUid, pods.set(pod.uid, laterPod(pods.get(pod.uid), pod)));
+    const known = this.#pods.get(pod.jobUid) ?? [];
+    const index = known.findIndex(({ uid }) => uid === pod.uid);
+    // Neither leaves room in the array, as a push would.
+    this.#pods.set(pod.jobUid, index < 0 ? known.concat(pod) : known.with(index, laterPod(known[index], pod)));
     this.#onJob(pod.jobUid);
   }
 }
