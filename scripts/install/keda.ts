@@ -16,15 +16,18 @@ const deployment = z.looseObject({
   spec: z.looseObject({ template: z.looseObject({ spec: z.looseObject({ containers: z.array(container) }) }) }),
 });
 
+/** As much of a cluster as KEDA's own installation needs. */
+type KedaTarget = Pick<Target, "title" | "takesImports" | "importImage" | "binDir" | "context" | "kubeconfig">;
+
 /**
  * KEDA as an install of its own beside Millrace, which never brings it: built from its Go module, with the manifests of that module. Users
  * of other clusters take KEDA's own Helm chart.
  */
 export class Keda {
   readonly version = binaryVersion("keda").slice(1);
-  readonly #target: Target;
+  readonly #target: KedaTarget;
 
-  constructor(options: { readonly target: Target }) {
+  constructor(options: { readonly target: KedaTarget }) {
     this.#target = options.target;
   }
 
