@@ -78,8 +78,9 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     });
     const loops = new PullLoops({ connection, config, dispatcher, underWay: batches, log });
     working = { dispatcher, loops };
-    // Stopped in reverse: what is held or waits for a turn is handed back first, so that the loops have little to wait for.
-    return [loops, dispatcher];
+    // Stopped in reverse: nothing is pulled any more, then what is held or waits for a turn is handed back, so that the loops have little to wait for.
+    const pulling = { name: "pulling", start: () => Promise.resolve(), stop: () => Promise.resolve(loops.close()) };
+    return [loops, dispatcher, pulling];
   };
   const election = new LeaseElection({
     client: kube,

@@ -79,10 +79,13 @@ afterEach(async () => {
   }
 });
 
-async function started(queues: object): Promise<void> {
+async function configured(queues: object): Promise<void> {
   cluster.configure({ queues, templates });
   await config.start();
   await consumers.start();
+}
+async function started(queues: object): Promise<void> {
+  await configured(queues);
   await loops.start();
   await vi.waitFor(() => expect(loops.problem()).toBeUndefined(), { timeout: 20_000 });
 }
@@ -204,12 +207,12 @@ describe("the pull loops", () => {
     cluster.refusal = { status: 503, reason: "ServiceUnavailable", message: "" };
     await publish("default", 300);
     await vi.waitFor(() => expect(dispatcher.blocked()[0]?.held).toBeGreaterThan(0), { timeout: 20_000 });
+    loops.close();
     await dispatcher.stop();
     await loops.stop();
-    const { num_ack_pending } = await bench.manager.consumers.info("JOBS", consumerName("default"));
     const taken = await bench.deliver("default", 300);
-    expect(taken).toHaveLength(300);
-    expect(num_ack_pending).toBeLessThanOrEqual(300);
+    // A third time would be one that came back to the loops as they ended, and lay there until its lease ran out.
+    expect(Math.max(...taken.map(({ message }) => message.info.deliveryCount))).toBeLessThanOrEqual(2);
     expect(cluster.objects.size).toBe(0);
   });
 
@@ -238,9 +241,7 @@ describe("the pull loops", () => {
   it("a broker that is connected and says nothing makes it unready, until it speaks again", async () => {
     await using link = await SilentLink.open(Number(new URL(server.url).port));
     const connection = await connect({ servers: `127.0.0.1:${link.port}` });
-    cluster.configure({ queues: { default: {} }, templates });
-    await config.start();
-    await consumers.start();
+    await configured({ default: {} });
     const patient = new PullLoops({ connection, config, dispatcher, underWay, requestMs: 1_000, log: silentLog });
     await patient.start();
     await vi.waitFor(() => expect(patient.problem()).toBeUndefined(), { timeout: 10_000 });
@@ -253,13 +254,14 @@ describe("the pull loops", () => {
   });
 
   it("RETRY is pulled, too", async () => {
-    await started({ default: {} });
+    await configured({ default: {} });
     const { record, ack, message } = await bench.running("default", "again");
     await message.ackAck();
     const next = { attempt: 2, notBefore: new Date().toISOString() };
     await bench.store.records.swap({ ...record, state: "retrying", next }, 1);
     const kept = { subject: "jobs.default.hello", headers: {}, bodyBase64: Buffer.from(message.data).toString("base64") };
     await bench.store.retries.publish({ ...record, state: "retrying", next }, kept);
+    await loops.start();
     await jobs(1);
     expect(ack).toContain("JOBS");
   });

@@ -70,9 +70,15 @@ export class PullLoops implements Service {
     return Promise.resolve();
   }
 
-  async stop(): Promise<void> {
+  /** Nothing more is pulled. What is handed back after this goes to others, and not to these loops, which end. */
+  close(): void {
     this.#stopped = true;
     this.#unsubscribe?.();
+    for (const loop of [...this.#loops.values()].flat()) loop.close();
+  }
+
+  async stop(): Promise<void> {
+    this.close();
     await Promise.all([...this.#loops.values()].flat().map((loop) => loop.stop()));
     this.#loops.clear();
   }
@@ -131,9 +137,14 @@ class PullLoop {
     return this.#problem;
   }
 
+  close(): void {
+    this.#stop.abort();
+    this.#messages?.stop();
+  }
+
   /** Stops pulling, hands back what was not begun, and waits for what was. */
   async stop(): Promise<void> {
-    this.#stop.abort();
+    this.close();
     await this.#messages?.close();
     await this.#running;
     await Promise.all(this.#inFlight);
@@ -160,6 +171,7 @@ class PullLoop {
       abort_on_missing_resource: true,
     });
     this.#messages = messages;
+    if (this.#stop.signal.aborted) return messages.stop();
     this.#problem = undefined;
     void this.#listen(messages);
     this.#backoff.reset();
