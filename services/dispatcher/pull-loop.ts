@@ -16,8 +16,13 @@ const BATCH_MESSAGES = 128;
 /** Batches of one queue that are being decided at once. */
 const BATCHES_IN_FLIGHT = 4;
 
-/** How long one request for messages is open; the broker says half-way that it is still there. */
+/** How long one request for messages is open. */
 const REQUEST_MS = 30_000;
+/**
+ * How often meanwhile the broker says that it is still there. A server that takes a consumer over knows nothing of the requests that are open at the
+ * former one: the client asks anew when it has missed two of these.
+ */
+const SIGNS_OF_LIFE = 12;
 
 /** Retries first: what is under way ends before more is begun. The gate keeps that order when both wait for a turn. */
 const STREAMS = [STREAM.retry, STREAM.jobs] as const;
@@ -168,6 +173,7 @@ class PullLoop {
     const messages = await consumer.consume({
       max_messages: BATCH_MESSAGES,
       expires: this.#requestMs,
+      idle_heartbeat: this.#requestMs / SIGNS_OF_LIFE,
       abort_on_missing_resource: true,
     });
     this.#messages = messages;
