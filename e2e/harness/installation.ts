@@ -59,7 +59,7 @@ export class Installation implements AsyncDisposable {
   readonly connection: NatsConnection;
   readonly events: EventTail;
   readonly records: RecordStore;
-  readonly #tunnel: Tunnel;
+  readonly #tunnel: Tunnel | undefined;
 
   private constructor(parts: {
     names: ReleaseNames;
@@ -67,7 +67,7 @@ export class Installation implements AsyncDisposable {
     connection: NatsConnection;
     events: EventTail;
     records: RecordStore;
-    tunnel: Tunnel;
+    tunnel: Tunnel | undefined;
   }) {
     this.names = parts.names;
     this.instance = `${parts.names.namespace}.${parts.names.release}`;
@@ -78,19 +78,13 @@ export class Installation implements AsyncDisposable {
     this.#tunnel = parts.tunnel;
   }
 
-  /** The release that all tests share, unless another is named. */
-  static async open(names: ReleaseNames = testProfile): Promise<Installation> {
+  /** The release that all tests share, unless another is named. `natsUrl`: of a NATS that is not part of the release. */
+  static async open(names: ReleaseNames = testProfile, natsUrl?: string): Promise<Installation> {
     const { kubeconfig } = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
     const kube = new KubeClient({ access: await kubeconfigAccess(kubeconfig) });
-    const tunnel = await tunnelAtLast({
-      kubeconfig,
-      context: undefined,
-      namespace: names.namespace,
-      service: names.release.includes("millrace") ? `${names.release}-nats` : `${names.release}-millrace-nats`,
-      port: 4222,
-    });
+    const tunnel = natsUrl === undefined ? await tunnelTo(names, kubeconfig) : undefined;
     const connection = await connectNats({
-      settings: { ...readEnv(natsEnv, {}), NATS_URL: `nats://127.0.0.1:${tunnel.port}` },
+      settings: { ...readEnv(natsEnv, {}), NATS_URL: natsUrl ?? `nats://127.0.0.1:${tunnel?.port}` },
       name: "e2e",
     });
     const events = await EventTail.open(connection);
@@ -100,7 +94,7 @@ export class Installation implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.events[Symbol.asyncDispose]();
     await this.connection.close();
-    await this.#tunnel[Symbol.asyncDispose]();
+    await this.#tunnel?.[Symbol.asyncDispose]();
     await this.kube.close();
   }
 
@@ -267,6 +261,11 @@ export class Installation implements AsyncDisposable {
     const more = names.release === testProfile.release ? testProfile.extraNamespaces : [];
     return readLeftovers({ connection, kube, records, instance, jobsNamespaces: [names.jobsNamespace, ...more] });
   }
+}
+
+function tunnelTo({ release, namespace }: ReleaseNames, kubeconfig: string): Promise<Tunnel> {
+  const service = release.includes("millrace") ? `${release}-nats` : `${release}-millrace-nats`;
+  return tunnelAtLast({ kubeconfig, context: undefined, namespace, service, port: 4222 });
 }
 
 /** As the command does: a pod that is just being started, or whose node has just come back, is waited for. */
