@@ -36,3 +36,27 @@ it("says that NATS is away, for how long and why, until it is there again; close
   expect(link.isUp).toBe(false);
   expect(link.open.problem()).toBe("the connection is closed");
 });
+
+it("says what NATS does not permit, once, until it was not asked for again for long", async () => {
+  let clockMs = 1_000;
+  const config = `authorization { users: [{ user: s, password: p, permissions: { publish: { deny: ["$JS.ACK.>", "retry.>"] } } }] }`;
+  await using server = await NatsTestServer.start({ config });
+  const told: string[] = [];
+  const link = new BrokerLink({ nowMs: () => clockMs, onDenied: (what) => told.push(what) });
+  const connection = await connect({ servers: server.url, user: "s", pass: "p" });
+  const closed = link.follow(connection);
+  for (const subject of ["$JS.ACK.JOBS.queue-default.1.1", "$JS.ACK.JOBS.queue-default.1.2", "retry.at.hash.1", "events.x"]) {
+    connection.publish(subject, "+WPI");
+  }
+  await connection.flush();
+  await expect.poll(() => told).toEqual(["publish to $JS.ACK.…", "publish to retry.at.…"]);
+  expect(link.denied()).toEqual([
+    "NATS does not permit it to publish to $JS.ACK.…",
+    "NATS does not permit it to publish to retry.at.…",
+  ]);
+  expect(link.reached.problem()).toBeUndefined();
+  clockMs += 301_000;
+  expect(link.denied()).toEqual([]);
+  await connection.close();
+  await closed;
+});

@@ -35,8 +35,9 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),
   });
-  const link = new BrokerLink();
+  const link = new BrokerLink({ onDenied: (what) => log.warn("nats.denied", { what }) });
   health.mustBeReady(link.reached);
+  health.mention(() => link.denied());
   const connection = await connectNats({
     settings: env,
     name: `millrace-dispatcher ${env.POD_NAME}`,

@@ -62,8 +62,9 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),
   });
-  const link = new BrokerLink();
+  const link = new BrokerLink({ onDenied: (what) => log.warn("nats.denied", { what }) });
   health.mustBeReady(link.reached);
+  health.mention(() => link.denied());
   const connection = await connectNats({
     settings: env,
     name: `millrace-monitor ${env.POD_NAME}`,
