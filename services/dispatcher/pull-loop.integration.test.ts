@@ -83,6 +83,7 @@ async function configured(queues: object): Promise<void> {
   cluster.configure({ queues, templates });
   await config.start();
   await consumers.start();
+  await vi.waitFor(() => expect(consumers.problem()).toBeUndefined(), { timeout: 20_000 });
 }
 async function started(queues: object): Promise<void> {
   await configured(queues);
