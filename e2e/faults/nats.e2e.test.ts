@@ -130,4 +130,18 @@ it("the services may not publish retries and acknowledgements for a while: they 
   });
 });
 
+it.runIf(SOAK)("the services' password is refused until they have been started anew, which reads it again", async () => {
+  const load = await publish("default", many("locked", 4, SECOND_TIME(20)));
+  await load.seen("started", 4);
+  const before = await millrace.restarts();
+  trio.admit(false);
+  await expect.poll(() => millrace.restarts(), { timeout: 180_000, interval: 2_000 }).toBeGreaterThanOrEqual(before + 4);
+  trio.admit(true);
+  load.healing();
+  await load.expectEachOnce({
+    fault: "NATS: password refused",
+    what: "the services' password was another than theirs until all of them had been started anew",
+  });
+});
+
 it("leaves nothing behind", () => FaultLoad.expectNothingLeft(millrace));

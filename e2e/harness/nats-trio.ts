@@ -29,6 +29,7 @@ export class NatsTrio implements AsyncDisposable {
   readonly #relays: Relay[] = [];
   #program = "";
   #denied: readonly string[] = [];
+  #password: string = SERVICES_USER.password;
 
   private constructor(cluster: LocalCluster) {
     this.#netnsFile = `/run/netns/${cluster.name}`;
@@ -80,9 +81,20 @@ export class NatsTrio implements AsyncDisposable {
     await this.#answers(name);
   }
 
-  /** What the services may not publish from here on; read anew by servers that run. */
+  /** What the services may not publish from here on. */
   deny(subjects: readonly string[]): void {
     this.#denied = subjects;
+    this.#reload();
+  }
+
+  /** Whether the services' password is the right one. */
+  admit(isRight: boolean): void {
+    this.#password = isRight ? SERVICES_USER.password : "another";
+    this.#reload();
+  }
+
+  /** Servers that run read their configuration anew. */
+  #reload(): void {
     for (const [name, child] of this.#processes) {
       writeFileSync(this.#configFile(name), this.#config(name));
       child.kill("SIGHUP");
@@ -127,7 +139,7 @@ export class NatsTrio implements AsyncDisposable {
 
   #config(name: ServerName): string {
     const host = network.controlPlaneAddress;
-    const { user, password } = SERVICES_USER;
+    const { user } = SERVICES_USER;
     const routes = NAMES.filter((each) => each !== name).map((each) => `"nats://${host}:${portOf(each, "route")}"`);
     const permissions = JSON.stringify({ publish: { allow: [">"], deny: this.#denied } });
     return `server_name: ${name}
@@ -137,7 +149,7 @@ max_payload: 2MiB
 jetstream { store_dir: "${join(this.#folder, name)}", sync_interval: always, max_file_store: 2GiB }
 cluster { name: trio, listen: "${host}:${portOf(name, "route")}", no_advertise: true, routes: [${routes.join(", ")}] }
 authorization { users: [
-  { user: ${user}, password: ${password}, permissions: ${permissions} }
+  { user: ${user}, password: ${this.#password}, permissions: ${permissions} }
   { user: e2e, password: e2e }
 ] }
 no_auth_user: e2e

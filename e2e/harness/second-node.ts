@@ -53,9 +53,11 @@ export class SecondNode implements AsyncDisposable {
   /** As it was before; the services' pods on it are made anew on the other. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#millrace.cluster.up({ nodes: 1 });
+    // `lead` may have been cut off anywhere.
+    await this.#kubectl("uncordon", "node0");
     await this.#kubectl("label", "nodes", "--all", `${HERE.matchKey}-`);
     await this.volume.remove((args) => this.#millrace.kubectl(args));
-    await this.#rolledOut();
+    await this.#scale(2);
   }
 
   /** Of each service one replica on each node, the leader on this one: it is the first that comes. */
