@@ -9,7 +9,7 @@ INSTALLED := node_modules/.package-lock.json
 # Two makes at once must not install twice: the second would take the packages away from under the first.
 LOCKED := $(shell command -v flock >/dev/null && echo flock Makefile)
 
-.PHONY: help up down status doctor port-forward images push test soak check chart clean
+.PHONY: help up down status doctor port-forward images push test soak bench check chart clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -44,6 +44,9 @@ test: $(INSTALLED) ## all the tests once, the end-to-end ones on a cluster of th
 
 soak: $(INSTALLED) ## the same tests in long rounds (SOAK=1), as long as they take
 	@node scripts/test-all.ts --soak
+
+bench: $(INSTALLED) ## measure against the raw API server and KEDA, on a cluster of its own; ARGS="--help" for more
+	@node bench/main.ts $(ARGS)
 
 chart: $(INSTALLED) ## write charts/millrace from synth/
 	@node synth/main.ts

@@ -4,7 +4,7 @@ import { CpuMeter, residentBytes } from "./harness/cpu.ts";
 import { jobBodies } from "./harness/job-bodies.ts";
 import { quiet } from "./harness/quiet.ts";
 import { each, type RawPoster } from "./harness/raw-poster.ts";
-import type { Rig } from "./harness/rig.ts";
+import { type Rig, SAID } from "./harness/rig.ts";
 import type { Variant } from "./harness/rounds.ts";
 
 /** One way to bring N Jobs into being, or through their life, measured once. */
@@ -73,7 +73,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
         await quiet(everybody);
         const release = await alone.load(ids("dispatcher", round));
         const trial = await measured(alone.pids(), async () => {
-          const done = alone.service("dispatcher").lines('"job.created"', count);
+          const done = alone.service("dispatcher").lines(SAID.created, count);
           const startedMs = performance.now();
           await release();
           return (await done) - startedMs;
@@ -90,13 +90,13 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
         const release = await engine.load(ids("engine", round));
         const names = createdNames(engine);
         const trial = await measured(engine.pids(), async () => {
-          const done = engine.service("monitor").lines('"job.recorded"', count);
+          const done = engine.service("monitor").lines(SAID.recorded, count);
           const startedMs = performance.now();
           await release();
           return (await done) - startedMs;
         });
         names.end();
-        const settled = engine.service("monitor").lines('"job.settled"', count);
+        const settled = engine.service("monitor").lines(SAID.succeeded, count);
         await each(names.seen, IN_FLIGHT, (name) => raw.complete(engine.namespace, name));
         await settled;
         await expiring(engine, raw, count);
@@ -129,7 +129,7 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
         const completing: Promise<void>[] = [];
         const names = createdNames(engine, (name) => completing.push(raw.complete(engine.namespace, name)));
         const trial = await measured(engine.pids(), async () => {
-          const done = engine.service("monitor").lines('"job.settled"', count);
+          const done = engine.service("monitor").lines(SAID.succeeded, count);
           const startedMs = performance.now();
           await release();
           return (await done) - startedMs;
@@ -154,7 +154,7 @@ async function elapsed(work: () => Promise<void>): Promise<number> {
 function createdNames(rig: Rig, onName?: (name: string) => void): { readonly seen: string[]; readonly end: () => void } {
   const seen: string[] = [];
   const end = rig.service("dispatcher").onLine((line) => {
-    if (!line.includes('"job.created"')) return;
+    if (!line.includes(SAID.created)) return;
     const { job } = createdLine.parse(JSON.parse(line));
     seen.push(job);
     onName?.(job);

@@ -14,7 +14,7 @@ const MB = 1_000_000;
 
 async function run(stage: Stage): Promise<Report> {
   const count = stage.quick ? COUNT.quick : COUNT.full;
-  await using raw = new RawPoster({ access: stage.access });
+  await using raw = await RawPoster.open({ access: stage.access });
   await using alone = await Rig.open({ stage, name: "alone", services: ["dispatcher"], firstPort: 14_000, slots: SLOTS });
   const services = ["dispatcher", "monitor"] as const;
   await using engine = await Rig.open({ stage, name: "engine", services, firstPort: 14_010, slots: SLOTS });

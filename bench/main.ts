@@ -13,9 +13,10 @@ import { dispatch } from "./dispatch.ts";
 import { BenchCluster } from "./harness/bench-cluster.ts";
 import { reportDir, reportText, saveReport } from "./harness/report.ts";
 import type { Bench } from "./harness/stage.ts";
+import { latency } from "./latency.ts";
 
 /** In this order: those that need the API server alone come first. */
-const benches: readonly Bench[] = [dispatch];
+const benches: readonly Bench[] = [dispatch, latency];
 const names = benches.map(({ name }) => name);
 
 const usage = `Usage: node bench/main.ts [${names.join("|")}]... [options]

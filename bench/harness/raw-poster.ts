@@ -10,9 +10,12 @@ const CONNECTIONS = 32;
 export class RawPoster implements AsyncDisposable {
   readonly #pool: Pool;
 
-  constructor(options: { readonly access: KubeAccess; readonly connections?: number }) {
-    const connections = options.connections ?? CONNECTIONS;
-    this.#pool = new Pool(options.access.server, { connect: { ...options.access.tls }, allowH2: false, connections });
+  private constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  static async open({ access }: { readonly access: KubeAccess }): Promise<RawPoster> {
+    return new RawPoster(new Pool(access.server, { connect: await access.tls(), allowH2: false, connections: CONNECTIONS }));
   }
 
   async post(namespace: string, body: Buffer): Promise<void> {

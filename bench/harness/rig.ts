@@ -12,6 +12,14 @@ import { RawPoster } from "./raw-poster.ts";
 import type { Stage } from "./stage.ts";
 
 export const QUEUE = "default";
+
+/** By these events in their logs the services tell how far a Job is. */
+export const SAID = {
+  created: '"event":"job.created"',
+  recorded: '"event":"job.recorded"',
+  succeeded: '"event":"job.succeeded"',
+};
+
 const ACK_WAIT_MS = 120_000;
 const HISTORY_MS = 30 * 86_400_000;
 const STORE_BYTES = 8 * 2 ** 30;
@@ -87,7 +95,7 @@ export class Rig implements AsyncDisposable {
       { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
       { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "millrace", namespace }, data: { "config.json": configText } },
     ]);
-    await using raw = new RawPoster({ access: stage.access });
+    await using raw = await RawPoster.open({ access: stage.access });
     // What a run that was cut off left behind.
     await raw.clear(namespace);
     const folder = join(stage.cluster.stateDir, "bench", name);
