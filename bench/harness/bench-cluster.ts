@@ -7,6 +7,7 @@ import { Daemon } from "../../scripts/cluster/daemon.ts";
 import { Kubectl } from "../../scripts/cluster/kubectl.ts";
 import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
 import { network } from "../../scripts/cluster/network.ts";
+import type { NodeLayout } from "../../scripts/cluster/node-layout.ts";
 
 /** What else than etcd and the API server runs on node0. */
 const BESIDE_THE_API: readonly ComponentName[] = ["coredns", "proxy", "kubelet", "scheduler", "controller-manager", "containerd"];
@@ -63,6 +64,11 @@ export class BenchCluster {
     const identity = this.#daemon(component).running();
     if (identity === undefined) throw new Error(`${component} of ${this.name} does not run`);
     return identity.pid;
+  }
+
+  /** What runs on node0, and how: for programs that take the place of its own. */
+  get node(): NodeLayout {
+    return this.#layout.node("node0");
   }
 
   /** Usable from within the cluster's network namespace. */

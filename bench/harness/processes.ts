@@ -78,6 +78,14 @@ export class BenchProcess {
     });
   }
 
+  /** SIGKILL: it gets no chance to say or write anything more. */
+  async kill(): Promise<void> {
+    process.off("exit", this.#kill);
+    const exited = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await exited;
+  }
+
   /** SIGTERM, and after a while SIGKILL. */
   async stop(): Promise<void> {
     process.off("exit", this.#kill);

@@ -7,6 +7,8 @@ import type { Instance } from "../../libs/contract/names.ts";
 import { type LiveConfig, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { QueueConsumers } from "../../libs/streams/queue-consumers.ts";
+import { network } from "../../scripts/cluster/network.ts";
+import { SERVICE_MEMORY_BYTES, withMemoryLimit } from "./memory-limit.ts";
 import { BenchProcess } from "./processes.ts";
 import { RawPoster } from "./raw-poster.ts";
 import type { Stage } from "./stage.ts";
@@ -33,9 +35,13 @@ export interface RigOptions {
   /** Names its namespaces; several rigs live side by side, each with a broker of its own. */
   readonly name: string;
   readonly services: readonly RigService[];
-  /** Each takes three: NATS and the health servers of both services. */
+  /** Each takes four: NATS, the health servers of both services, and what NATS tells of itself. */
   readonly firstPort: number;
   readonly slots: number;
+  /** What `hello` is, the template of every message. @default one small container */
+  readonly hello?: Readonly<Record<string, unknown>>;
+  /** More arguments of Node. */
+  readonly nodeArguments?: readonly string[];
 }
 
 /** The message that is published again and again: a template, parameters and an id, as a producer writes them. */
@@ -54,11 +60,16 @@ export class Rig implements AsyncDisposable {
   readonly instance: Instance;
   readonly namespace: string;
   readonly config: LiveConfig;
+  /** Of its logs and stores. */
+  readonly folder: string;
   readonly natsUrl: string;
+  /** Where pods, too, ask NATS for its state. */
+  readonly natsMonitor: string;
   readonly nats: BenchProcess;
-  readonly services: ReadonlyMap<RigService, BenchProcess>;
   readonly connection: NatsConnection;
   readonly streams: JetStreamManager;
+  readonly #services = new Map<RigService, BenchProcess>();
+  readonly #begin: (service: RigService) => Promise<BenchProcess>;
   readonly #client: JetStreamClient;
   readonly #consumers: QueueConsumers;
 
@@ -66,9 +77,11 @@ export class Rig implements AsyncDisposable {
     name: string;
     instance: Instance;
     config: LiveConfig;
+    folder: string;
     natsUrl: string;
+    natsMonitor: string;
     nats: BenchProcess;
-    services: ReadonlyMap<RigService, BenchProcess>;
+    begin: (service: RigService) => Promise<BenchProcess>;
     connection: NatsConnection;
     streams: JetStreamManager;
     consumers: QueueConsumers;
@@ -77,9 +90,11 @@ export class Rig implements AsyncDisposable {
     this.instance = fields.instance;
     this.namespace = namespaceOf(fields.name);
     this.config = fields.config;
+    this.folder = fields.folder;
     this.natsUrl = fields.natsUrl;
+    this.natsMonitor = fields.natsMonitor;
     this.nats = fields.nats;
-    this.services = fields.services;
+    this.#begin = fields.begin;
     this.connection = fields.connection;
     this.streams = fields.streams;
     this.#client = jetstream(fields.connection);
@@ -90,7 +105,7 @@ export class Rig implements AsyncDisposable {
     const { stage, name, firstPort, slots } = options;
     const namespace = namespaceOf(name);
     const instance: Instance = `${namespace}.millrace`;
-    const configText = JSON.stringify({ queues: { [QUEUE]: { slots } }, templates: { hello: HELLO } });
+    const configText = JSON.stringify({ queues: { [QUEUE]: { slots } }, templates: { hello: options.hello ?? HELLO } });
     await stage.cluster.kubectl().apply([
       { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
       { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "millrace", namespace }, data: { "config.json": configText } },
@@ -103,6 +118,7 @@ export class Rig implements AsyncDisposable {
     mkdirSync(folder, { recursive: true });
     const nats = await startNats(stage, folder, firstPort);
     const natsUrl = `nats://127.0.0.1:${firstPort}`;
+    const natsMonitor = `${network.controlPlaneAddress}:${firstPort + 3}`;
     const connection = await connect({ servers: natsUrl });
     const config = parseDispatchConfig(configText);
     const topology = { instance, historyMs: HISTORY_MS, ackWaitMs: ACK_WAIT_MS, replicas: 1, storeBytes: STORE_BYTES };
@@ -124,22 +140,35 @@ export class Rig implements AsyncDisposable {
       STORE_SIZE: String(STORE_BYTES),
     });
     const profiler = stage.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${join(stage.profiles, name)}`];
-    const services = new Map<RigService, BenchProcess>();
-    for (const [index, service] of options.services.entries()) {
-      const port = firstPort + 1 + index;
-      const command = [process.execPath, ...profiler, join(stage.bundle, "main.js"), service];
-      const started = new BenchProcess({
-        name: service,
-        command,
-        env: env(service, port),
-        logFile: join(folder, `${service}.log`),
+    const begin = async (service: RigService): Promise<BenchProcess> => {
+      const port = firstPort + 1 + options.services.indexOf(service);
+      const node = [process.execPath, ...profiler, ...(options.nodeArguments ?? []), join(stage.bundle, "main.js"), service];
+      const command = withMemoryLimit(node, {
+        cluster: stage.cluster.name,
+        name: `bench-${name}-${service}`,
+        bytes: SERVICE_MEMORY_BYTES,
       });
-      services.set(service, started);
+      const logFile = join(folder, `${service}.log`);
+      const started = new BenchProcess({ name: service, command, env: env(service, port), logFile });
       await untilReady(started, port);
-    }
+      return started;
+    };
     const streams = await jetstreamManager(connection);
     const consumers = await QueueConsumers.open(connection);
-    return new Rig({ name, instance, config, natsUrl, nats, services, connection, streams, consumers });
+    const rig = new Rig({ name, instance, config, folder, natsUrl, natsMonitor, nats, begin, connection, streams, consumers });
+    for (const service of options.services) await rig.start(service);
+    return rig;
+  }
+
+  get services(): ReadonlyMap<RigService, BenchProcess> {
+    return this.#services;
+  }
+
+  /** Starts one of its services, also again after it ended. Resolves when it is ready. */
+  async start(name: RigService): Promise<BenchProcess> {
+    const started = await this.#begin(name);
+    this.#services.set(name, started);
+    return started;
   }
 
   service(name: RigService): BenchProcess {
@@ -201,6 +230,8 @@ async function startNats(stage: Stage, folder: string, port: number): Promise<Be
     configFile,
     [
       `listen: "127.0.0.1:${port}"`,
+      // Pods ask there, too.
+      `http: "0.0.0.0:${port + 3}"`,
       "max_payload: 2MiB",
       // As the chart has it: what is acknowledged is on the disk.
       `jetstream { store_dir: "${join(folder, "store")}", sync_interval: always, max_file_store: ${STORE_BYTES} }`,

@@ -21,5 +21,7 @@ export interface Stage {
 export interface Bench {
   readonly name: string;
   readonly shape: ClusterShape;
+  /** It leaves more behind than can be cleared away: the next bench gets a cluster of its own. */
+  readonly spendsCluster?: boolean;
   run(stage: Stage): Promise<Report>;
 }
