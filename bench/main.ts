@@ -10,13 +10,15 @@ import { kubeconfigAccess } from "../libs/kube/access.ts";
 import { ensureBinaries } from "../scripts/cluster/binaries.ts";
 import { bundleServices } from "../scripts/install/product-image.ts";
 import { dispatch } from "./dispatch.ts";
+import { growth } from "./growth.ts";
 import { BenchCluster } from "./harness/bench-cluster.ts";
 import { reportDir, reportText, saveReport } from "./harness/report.ts";
 import type { Bench } from "./harness/stage.ts";
+import { keda } from "./keda.ts";
 import { latency } from "./latency.ts";
 
 /** In this order: those that need the API server alone come first. */
-const benches: readonly Bench[] = [dispatch, latency];
+const benches: readonly Bench[] = [dispatch, latency, growth, keda];
 const names = benches.map(({ name }) => name);
 
 const usage = `Usage: node bench/main.ts [${names.join("|")}]... [options]
@@ -64,6 +66,7 @@ async function outside(wanted: readonly Bench[]): Promise<number> {
       const child = spawn("nsenter", [`--net=${cluster.netnsFile}`, ...command], { stdio: ["ignore", "inherit", "inherit"] });
       const [code] = (await once(child, "exit")) as [number | null];
       if (code !== 0) failed.push(bench.name);
+      if (bench.spendsCluster === true && !values.keep) await cluster.down();
     }
   } finally {
     if (!values.keep) await cluster.down();
