@@ -17,26 +17,38 @@ interface FaultLoadOptions {
 
 /** The jobs that are under way while a fault is played: published at once, asked at the end whether each ended once. */
 export class FaultLoad {
-  readonly ids: readonly string[];
+  readonly #ids: string[] = [];
   readonly #millrace: Installation;
   readonly #jobs: Jobs;
   readonly #queue: string;
-  readonly #hashes: ReadonlySet<string>;
+  readonly #hashes = new Set<string>();
   #healing: Promise<number> | undefined;
 
-  private constructor({ millrace, jobs, messages, queue = "default" }: FaultLoadOptions) {
+  private constructor({ millrace, jobs, queue = "default" }: Omit<FaultLoadOptions, "messages">) {
     this.#millrace = millrace;
     this.#jobs = jobs;
     this.#queue = queue;
-    this.ids = messages.map(({ id }) => id);
-    this.#hashes = new Set(this.ids.map((id) => millrace.hash(id, queue)));
   }
 
-  static async publish(options: FaultLoadOptions): Promise<FaultLoad> {
+  /** For a stream of messages: one load, to which `add` adds. */
+  static begin(options: Omit<FaultLoadOptions, "messages">): FaultLoad {
+    return new FaultLoad(options);
+  }
+
+  static async publish({ messages, ...options }: FaultLoadOptions): Promise<FaultLoad> {
     const load = new FaultLoad(options);
-    const { queue = "default" } = options;
-    await Promise.all(options.messages.map((message) => load.#jobs.publish(message.id, message, { queue })));
+    await Promise.all(messages.map((message) => load.add(message)));
     return load;
+  }
+
+  get ids(): readonly string[] {
+    return this.#ids;
+  }
+
+  async add(message: { readonly id: string }): Promise<void> {
+    this.#ids.push(message.id);
+    this.#hashes.add(this.#millrace.hash(message.id, this.#queue));
+    await this.#jobs.publish(message.id, message, { queue: this.#queue });
   }
 
   /** Resolves with the events of these jobs of a kind once there are so many. */

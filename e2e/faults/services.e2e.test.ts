@@ -1,0 +1,203 @@
+import { existsSync } from "node:fs";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LABEL } from "../../libs/contract/names.ts";
+import { consumerName, STREAM } from "../../libs/contract/streams.ts";
+import { pause } from "../../libs/runtime/backoff.ts";
+import { FaultLoad } from "../harness/fault-load.ts";
+import { Installation } from "../harness/installation.ts";
+import { Jobs, only } from "../harness/jobs.ts";
+import { BLOCK_SIGNAL, rigVariables, rollOut } from "../harness/rigged-services.ts";
+import { leader, type ServiceProcess, serviceProcesses } from "../harness/service-processes.ts";
+
+/** The ids of another run on a cluster that was kept are other jobs. */
+const RUN = Date.now().toString(36);
+const SOAK = process.env["SOAK"] === "1";
+const ROUNDS = SOAK ? 5 : 1;
+const LOAD = SOAK ? 20 : 5;
+const BURST = SOAK ? 10_000 : 60;
+/** Longer than the lease of a message and than the Lease (15 s each); the kubelet ends a process that is silent for 25 s or more. */
+const SILENT_MS = SOAK ? 60_000 : 18_000;
+const TEN_MINUTES_MS = 600_000;
+const RUN_AT_MS = 8_000;
+
+let millrace: Installation;
+let jobs: Jobs;
+beforeAll(async () => {
+  millrace = await Installation.open();
+  jobs = await Jobs.open(millrace, "svc");
+});
+/** Whatever failed in between: the suites that follow share the installation. */
+afterAll(async () => {
+  await rollOut(millrace, "as-installed");
+  await jobs[Symbol.asyncDispose]();
+  await millrace[Symbol.asyncDispose]();
+});
+
+const many = (name: string, count: number, script = "sleep 2") =>
+  Array.from({ length: count }, (_, index) => jobs.message(`fault-svc-${RUN}-${name}-${index}`, script));
+
+/** How many deliveries there have been of the queue's messages. */
+async function deliveries(): Promise<number> {
+  const manager = await jetstreamManager(millrace.connection);
+  return (await manager.consumers.info(STREAM.jobs, consumerName("default"))).delivered.consumer_seq;
+}
+
+/** Messages come in all the while that every pod is replaced. */
+async function upgradeUnderLoad(name: string, variables: Parameters<typeof rollOut>[1]): Promise<void> {
+  const before = await deliveries();
+  const load = FaultLoad.begin({ millrace, jobs });
+  const done = new AbortController();
+  const producing = (async () => {
+    for (let index = 0; !done.signal.aborted; index += 1) {
+      await load.add(jobs.message(`fault-svc-${RUN}-${name}-${index}`, "sleep 2"));
+      await pause(500, done.signal);
+    }
+  })();
+  load.healing();
+  await rollOut(millrace, variables);
+  done.abort();
+  await producing;
+  await load.expectEachOnce({
+    fault: "services: rolling upgrade",
+    what: "all pods of dispatcher and monitor were replaced while messages came in; each was delivered once, none waited for its lease",
+  });
+  expect((await deliveries()) - before).toBe(load.ids.length);
+}
+
+it("R20: an upgrade that changes every pod", async () => {
+  const dispatcher = rigVariables({ blockMs: SILENT_MS, clockMs: TEN_MINUTES_MS });
+  const monitor = rigVariables({ blockMs: SILENT_MS, clockMs: -TEN_MINUTES_MS });
+  await upgradeUnderLoad("upgrade", { dispatcher, monitor });
+});
+
+describe.concurrent("from here on the dispatchers' clock is ten minutes ahead, and the monitors' ten behind", () => {
+  it("S6: what sleeps wakes neither early nor late", async () => {
+    const runAtMs = Date.now() + RUN_AT_MS;
+    const later = { id: `fault-svc-${RUN}-later`, template: "exit", params: { code: 0 }, runAt: new Date(runAtMs).toISOString() };
+    const retried = many("retried", 3, '[ "$MILLRACE_ATTEMPT" = 3 ] || exit 1');
+    const load = FaultLoad.begin({ millrace, jobs });
+    load.healing();
+    await Promise.all([...retried, later].map((message) => load.add(message)));
+    await load.expectEachOnce({
+      fault: "services: clocks wrong by ten minutes",
+      what: "retries and a delayed start came at their time: it is NATS' clock that counts",
+    });
+    const createdMs = async (id: string, attempt: number): Promise<number> => {
+      const found = (await millrace.jobs(id)).find(({ metadata }) => metadata?.labels?.[LABEL.attempt] === String(attempt));
+      return Date.parse(String(found?.metadata?.creationTimestamp));
+    };
+    // The API server writes whole seconds.
+    expect(await createdMs(later.id, 1)).toBeGreaterThanOrEqual(runAtMs - 1_000);
+    for (const { id } of retried) {
+      const ending = await jobs.end(id, ["exit", "exit", "succeeded"]);
+      const endedMs = Date.parse(String(ending.record.attempts[1]?.endedAt));
+      expect((await createdMs(id, 3)) - endedMs, id).toBeGreaterThanOrEqual(1_000);
+    }
+  });
+
+  it(`${BURST} messages at once, after nothing for a while`, async () => {
+    const messages = Array.from({ length: BURST }, (_, index) => ({
+      id: `fault-svc-${RUN}-burst-${index}`,
+      template: "exit",
+      params: { code: 0 },
+    }));
+    const load = FaultLoad.begin({ millrace, jobs });
+    load.healing();
+    await Promise.all(messages.map((message) => load.add(message)));
+    await load.expectEachOnce({ fault: "services: a burst after silence", what: `${BURST} messages at once` });
+  });
+});
+
+/** Half of the jobs run when it begins, half are published while it lasts. Resolves when it is over, and with what has to heal. */
+async function duringSilence(name: string, silence: () => Promise<void>): Promise<FaultLoad> {
+  const load = FaultLoad.begin({ millrace, jobs });
+  const [running, fresh] = [many(`${name}-running`, LOAD, "sleep 8"), many(`${name}-fresh`, LOAD)];
+  await Promise.all(running.map((message) => load.add(message)));
+  await load.seen("started", LOAD);
+  load.healing();
+  const over = silence();
+  await Promise.all(fresh.map((message) => load.add(message)));
+  await over;
+  return load;
+}
+
+/** SIGSTOP; in a long round the kubelet may have ended the process meanwhile. */
+async function frozen({ pid }: ServiceProcess, until: () => Promise<unknown>): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  try {
+    await until();
+  } finally {
+    if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGCONT");
+  }
+}
+
+async function leadingMonitor(): Promise<ServiceProcess> {
+  const holder = await leader(millrace);
+  return only((await serviceProcesses(millrace, "monitor")).filter(({ pod }) => pod === holder));
+}
+
+async function anyDispatcher(): Promise<ServiceProcess> {
+  const [first] = await serviceProcesses(millrace, "dispatcher");
+  if (first === undefined) throw new Error("there is no dispatcher");
+  return first;
+}
+
+const silence = (): Promise<void> => pause(SILENT_MS, new AbortController().signal);
+async function anotherLeads({ pod }: ServiceProcess): Promise<void> {
+  await expect.poll(() => leader(millrace), { timeout: 120_000 }).not.toBe(pod);
+  if (SOAK) await silence();
+}
+
+const rounds = Array.from({ length: ROUNDS }, (_, round) => String(round));
+
+describe.concurrent.each(rounds)("silent for longer than leases last (%s)", (round) => {
+  it("the leading monitor is stopped, another leads, and it comes back", async () => {
+    const victim = await leadingMonitor();
+    const load = await duringSilence(`stop-monitor-${round}`, () => frozen(victim, () => anotherLeads(victim)));
+    await load.expectEachOnce({
+      fault: "monitor: the leader stopped (SIGSTOP) and continued",
+      what: "another led when the Lease had run out; the old one came back and did no harm",
+    });
+  });
+
+  it("the event loop of a dispatcher is blocked", async () => {
+    const victim = await anyDispatcher();
+    const load = await duringSilence(`block-dispatcher-${round}`, async () => {
+      process.kill(victim.pid, BLOCK_SIGNAL);
+      await silence();
+    });
+    await load.expectEachOnce({
+      fault: "dispatcher: event loop blocked",
+      what: "what it had pulled was delivered to another when its leases had run out; it made none of it again",
+    });
+  });
+});
+
+describe.concurrent.each(rounds)("the other way round (%s)", (round) => {
+  it("a dispatcher is stopped, and comes back", async () => {
+    const victim = await anyDispatcher();
+    const load = await duringSilence(`stop-dispatcher-${round}`, () => frozen(victim, silence));
+    await load.expectEachOnce({
+      fault: "dispatcher: stopped (SIGSTOP) and continued",
+      what: "what it had pulled was delivered to another when its leases had run out; it made none of it again",
+    });
+  });
+
+  it("the event loop of the leading monitor is blocked, and another leads", async () => {
+    const victim = await leadingMonitor();
+    const load = await duringSilence(`block-monitor-${round}`, async () => {
+      process.kill(victim.pid, BLOCK_SIGNAL);
+      await anotherLeads(victim);
+    });
+    await load.expectEachOnce({
+      fault: "monitor: the leader's event loop blocked",
+      what: "another led when the Lease had run out; the old one found its term over",
+    });
+  });
+});
+
+it("R20: and back again", async () => {
+  await upgradeUnderLoad("back", "as-installed");
+  await FaultLoad.expectNothingLeft(millrace);
+});
