@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import { poll } from "../../scripts/cluster/polling.ts";
 import type { TailedEvent } from "./event-tail.ts";
 import { FaultReport, tally } from "./fault-report.ts";
 import { type Installation, NOTHING } from "./installation.ts";
@@ -85,10 +86,9 @@ export class FaultLoad {
     await this.#millrace.events.waitFor(`the ends of ${this.ids[0]} …`, isFirstEnd, 1, 180_000 + 2_000 * this.ids.length);
     const healMs = Math.round((await this.#healing) ?? 0);
     // The last of settling may still be under way, or wait for a lease to run out.
-    await expect
-      .poll(() => this.#jobs.violations(this.ids), { timeout: 60_000, interval: 1_000 })
-      .toEqual([])
-      .catch(() => {});
+    const atRest = async (): Promise<true | undefined> =>
+      (await this.#jobs.violations(this.ids)).length === 0 ? true : undefined;
+    await poll(atRest, { what: "rest", deadlineMs: 60_000, intervalMs: 1_000 }).catch(() => {});
     const violations = await this.#jobs.violations(this.ids);
     FaultReport.row({ fault, what, jobs: this.ids.length, healMs, ...tally(violations) });
     expect(violations, fault).toEqual([]);
