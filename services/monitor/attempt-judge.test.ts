@@ -30,12 +30,18 @@ function bench(said: string, env: readonly { name: string; value: string }[] = [
     metadata: { ...JOB },
     spec: { template: { spec: { containers: [{ name: "main", env: [...env] }] } } },
   };
-  const world = { job: job as V1Job | undefined, pods: [] as V1Pod[], said: said as string | undefined };
+  const world = { job: job as V1Job | undefined, pods: [] as V1Pod[], said: said as string | undefined, gets: 0, lists: 0 };
   const kept = new Map<string, string>();
   let reads = 0;
   const jobs = {
-    get: async () => world.job,
-    pods: async () => world.pods,
+    get: async () => {
+      world.gets += 1;
+      return world.job;
+    },
+    pods: async () => {
+      world.lists += 1;
+      return world.pods;
+    },
     suspend: async () => true,
     deletePods: async () => 0,
     podLog: async () => {
@@ -112,4 +118,27 @@ it("lost: a container that ended itself because its pod was deleted did not fail
   Object.assign(world.job ?? {}, { status: { conditions: [failed] } });
   const over = { failed: { at: "2026-01-01T00:00:12Z", reason: "BackoffLimitExceeded", message: "" } };
   expect(await see(RUNNING, over)).toMatchObject({ kind: "ended", verdict: { kind: "failed", class: "lost" } });
+});
+
+describe("J1: a success is the Job's last word", () => {
+  const over = { completedAt: "2026-01-01T00:00:09Z" };
+  const said = (message: string) => ({ exitCode: 0, reason: "Completed", message });
+
+  it("the API server is asked nothing when the watch has shown how its pod ended", async () => {
+    const { world, see } = bench("");
+    const pod = { phase: "Succeeded", containers: [{ name: "main", terminated: said("42") }] };
+    expect(await see(pod, over)).toMatchObject({ kind: "ended", stopped: false, verdict: { kind: "succeeded", result: "42" } });
+    expect(world).toMatchObject({ gets: 0, lists: 0 });
+  });
+
+  it("its pod is asked for when the watch is behind, for its result", async () => {
+    const { world, see } = bench("");
+    const listed: unknown = {
+      metadata: { name: "pod", uid: "pod-1" },
+      status: { phase: "Succeeded", containerStatuses: [{ name: "main", state: { terminated: said("42") } }] },
+    };
+    world.pods = [listed as V1Pod];
+    expect(await see({ phase: "Running" }, over)).toMatchObject({ kind: "ended", verdict: { kind: "succeeded", result: "42" } });
+    expect(world).toMatchObject({ gets: 0, lists: 1 });
+  });
 });

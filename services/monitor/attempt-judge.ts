@@ -56,6 +56,7 @@ export class AttemptJudge {
     const { job, pods, gone } = sighting;
     const nodeLoss = queue?.nodeLoss ?? "fast";
     const seen = judge(job, pods, { nodeLoss });
+    if (seen.kind === "succeeded" && !gone && !job.suspended) return this.#succeeded(sighting);
     if (gone || seen.kind !== "live" || job.suspended) return this.#judgeFreshly(sighting, identity, queue);
     if (job.failureTarget !== undefined || pods.some(({ deletedAt }) => deletedAt !== undefined)) {
       await this.#keepLog(sighting, identity, queue);
@@ -99,6 +100,13 @@ export class AttemptJudge {
       if (isForbidden(error) && (await this.#options.namespaces.isGone(namespace))) return gone;
       throw error;
     }
+  }
+
+  /** J1: `Complete` is the Job's last word, which a fresh read could only repeat; its pod is asked for when the watch has not shown its end yet. */
+  async #succeeded({ job, pods }: Sighting): Promise<Judgement> {
+    const ended = pods.some(({ phase }) => phase === "Succeeded") ? pods : together(await this.#listed(job), pods);
+    const verdict = judge(job, ended);
+    return verdict.kind === "live" ? verdict : { kind: "ended", verdict, stopped: false };
   }
 
   async #judgeFreshly(sighting: Sighting, identity: JobIdentity, queue: QueueConfig | undefined): Promise<Judgement> {
