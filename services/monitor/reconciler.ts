@@ -85,7 +85,7 @@ export class Reconciler {
       case "F1":
         return this.#firstSight(sighting, identity, stored);
       case "known":
-        return this.#follow(sighting, identity, stored?.record);
+        return this.#follow(sighting, identity, stored);
       case "F2":
         return this.#finishSettling(sighting, identity, stored?.record);
       case "F3":
@@ -129,13 +129,12 @@ export class Reconciler {
     if (moved.kind === "refused")
       throw new MillraceError("INTERNAL", `first sight of ${sighting.job.name} was refused: ${moved.why}`);
     await store.events.created(moved.record, await this.#bytesOf(moved.record), sighting.job.createdAt);
-    if (moved.kind === "moved") {
-      const swap = await store.records.swap(moved.record, stored?.revision ?? 0);
-      // Another monitor or another Job of the same id was first: look again at what it wrote.
-      if (swap.kind === "lost") return this.reconcile(sighting.job.uid);
-      log.info("job.recorded", jobFields(moved.record));
-    }
-    return this.#follow(sighting, identity, moved.record);
+    if (moved.kind !== "moved") return this.#follow(sighting, identity, stored);
+    const swap = await store.records.swap(moved.record, stored?.revision ?? 0);
+    // Another monitor or another Job of the same id was first: look again at what it wrote.
+    if (swap.kind === "lost") return this.reconcile(sighting.job.uid);
+    log.info("job.recorded", jobFields(moved.record));
+    return this.#follow(sighting, identity, { record: moved.record, revision: swap.revision });
   }
 
   /** Only the first attempt of a life carries the message. */
@@ -144,8 +143,9 @@ export class Reconciler {
   }
 
   /** The record speaks of this Job: report its start, judge its end. */
-  async #follow(sighting: Sighting, identity: JobIdentity, record: JobRecord | undefined): Promise<AgainInMs> {
-    if (record === undefined) throw new MillraceError("INTERNAL", "a known Job without a record");
+  async #follow(sighting: Sighting, identity: JobIdentity, stored: StoredRecord | undefined): Promise<AgainInMs> {
+    if (stored === undefined) throw new MillraceError("INTERNAL", "a known Job without a record");
+    const { record } = stored;
     await this.#reportStart(sighting, record);
     const judgement = await this.#options.judge.judge(sighting, identity, this.#options.config().queues[identity.queue]);
     switch (judgement.kind) {
@@ -158,7 +158,7 @@ export class Reconciler {
         await this.#settleMissing(record, sighting.job.uid, identity.ack);
         return this.#finished(sighting);
       case "ended":
-        await this.#settle(record, sighting.job.uid, judgement.verdict, identity, sighting);
+        await this.#settle(record, sighting.job.uid, judgement.verdict, { identity, sighting, stored });
         // A suspended Job never finishes, and its ttl never fires (rule J3).
         if (judgement.stopped) await this.#delete(sighting);
         else await this.#expire(sighting, identity, judgement.verdict.kind === "succeeded" ? "succeeded" : "failed");
@@ -197,27 +197,26 @@ export class Reconciler {
     record: JobRecord,
     uid: string,
     verdict: Ended,
-    identity: JobIdentity | undefined,
-    sighting: Sighting | undefined,
+    seen?: { readonly identity: JobIdentity; readonly sighting: Sighting; readonly stored: StoredRecord },
   ): Promise<void> {
     const { store, config, startFailures, traces, nowMs, random } = this.#options;
     const queue = config().queues[record.queue];
     if (verdict.kind === "failed" && verdict.class === "neverStarted") startFailures.neverStarted(record.queue, record.hash);
     const policy = {
       config: queue?.retry ?? RETRY_UNCONFIGURED,
-      attempts: identity?.attempts,
+      attempts: seen?.identity.attempts,
       final: queue === undefined ? "its queue is not configured any more, so it is not tried again" : undefined,
       blocked: startFailures.isBlocked(record.queue),
       random: random(),
     };
     const at = new Date(nowMs()).toISOString();
     const event = { kind: "attemptEnded", attempt: record.attempt, uid, verdict, policy, at } as const;
-    const outcome = await store.settler.settle(record.hash, event, identity?.ack);
+    const outcome = await store.settler.settle(record.hash, event, seen?.identity.ack, seen?.stored);
     if (outcome.kind === "refused") {
       throw new MillraceError("OUTCOME_REFUSED", `the outcome of attempt ${record.attempt} was refused: ${outcome.why}`);
     }
-    traces?.add(attemptSpan(outcome.record, seenOf(sighting)));
-    if (outcome.first) this.#report(outcome.record, verdict, sighting?.job.createdAt);
+    traces?.add(attemptSpan(outcome.record, seenOf(seen?.sighting)));
+    if (outcome.first) this.#report(outcome.record, verdict, seen?.sighting.job.createdAt);
   }
 
   #report(record: JobRecord, verdict: Ended, createdAt: string | undefined): void {
@@ -238,7 +237,7 @@ export class Reconciler {
     if (known === undefined) {
       const endedAt = new Date(nowMs()).toISOString();
       const reason = "its Job object was deleted by somebody, or with its namespace";
-      await this.#settle(record, uid, { kind: "failed", class: "deleted", reason, endedAt }, undefined, undefined);
+      await this.#settle(record, uid, { kind: "failed", class: "deleted", reason, endedAt });
       return;
     }
     log.warn("job.outcome-found", { ...jobFields(record), outcome: known.kind });
