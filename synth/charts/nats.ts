@@ -126,7 +126,8 @@ function statefulSet(chart: Chart): void {
               ],
               // Reading a large store back takes minutes; only the startup probe may wait that long.
               startupProbe: probe("/healthz", { periodSeconds: 2, failureThreshold: 300 }),
-              livenessProbe: probe("/healthz?js-enabled-only=true", { periodSeconds: 10, failureThreshold: 3 }),
+              // Not only whether JetStream is on: a stream that once met a full disk refuses all writes until the server starts anew.
+              livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
               readinessProbe: probe("/healthz", { periodSeconds: 5, failureThreshold: 3 }),
               resources: v.nats.resources,
               securityContext: RESTRICTED_CONTAINER,
