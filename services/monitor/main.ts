@@ -37,6 +37,7 @@ import { RemovedQueues } from "./removed-queues.ts";
 import { openRequestServer } from "./requests/open-server.ts";
 import { SleepingRecords } from "./sleeping-records.ts";
 import { StartFailures } from "./start-failures.ts";
+import { StrandedMessages } from "./stranded-messages.ts";
 import { StreamFill } from "./stream-fill.ts";
 import { Sweeper } from "./sweeper.ts";
 import { UnroutedMessages } from "./unrouted-messages.ts";
@@ -140,6 +141,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     consumers = new ConsumerProvisioning({ provisioner, config, log });
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
     const others = [
+      await StrandedMessages.open({ connection, queues, log }),
       consumers,
       await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
       new SleepingRecords({ store, missing, queues, patience, nowMs, metrics, log }),

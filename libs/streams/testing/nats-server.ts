@@ -46,6 +46,11 @@ export class NatsTestServer implements AsyncDisposable {
     return `nats://127.0.0.1:${this.#port}`;
   }
 
+  /** Where the files of a stream are. */
+  streamFolder(stream: string): string {
+    return join(this.#dir, "store", "jetstream", "$G", "streams", stream);
+  }
+
   /** The HTTP monitoring address. */
   get monitorUrl(): string {
     return `http://127.0.0.1:${this.#monitorPort}`;
@@ -58,14 +63,14 @@ export class NatsTestServer implements AsyncDisposable {
     return connection;
   }
 
-  /** `kill -9`: nothing is flushed, nobody is told. */
-  async kill(): Promise<void> {
+  /** `kill -9`: nothing is flushed, nobody is told; unlike SIGTERM. */
+  async kill(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, "exit");
     this.#reconnected = this.#connections.filter((connection) => !connection.isClosed()).map(reconnect);
-    child.kill("SIGKILL");
+    child.kill(signal);
     await exited;
   }
 
