@@ -15,7 +15,14 @@ export class RawPoster implements AsyncDisposable {
   }
 
   static async open({ access }: { readonly access: KubeAccess }): Promise<RawPoster> {
-    return new RawPoster(new Pool(access.server, { connect: await access.tls(), allowH2: false, connections: CONNECTIONS }));
+    return new RawPoster(
+      new Pool(access.server, {
+        connect: await access.tls(),
+        allowH2: false,
+        connections: CONNECTIONS,
+        keepAliveTimeout: 60_000,
+      }),
+    );
   }
 
   async post(namespace: string, body: Buffer): Promise<void> {

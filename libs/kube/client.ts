@@ -19,6 +19,9 @@ export interface KubeAnswer {
   readonly tookMs: number;
 }
 
+/** Below the API server's own 90 s. By undici's 4 s each message after a pause would wait for a TLS handshake, and a burst for one on each connection. */
+const IDLE_MS = 60_000;
+
 /** An API server under load answers late; one that answers nothing for this long is treated as away. */
 const ANSWER_TIMEOUT_MS = 30_000;
 
@@ -50,6 +53,7 @@ export class KubeClient {
       connect,
       allowH2,
       connections: options.connections ?? 32,
+      keepAliveTimeout: IDLE_MS,
       headersTimeout: ANSWER_TIMEOUT_MS,
       bodyTimeout: ANSWER_TIMEOUT_MS,
     });
