@@ -9,7 +9,7 @@ export const dispatch: Bench = { name: "dispatch", shape: "api", run };
 
 /** More than any trial has Jobs: the broker must not be what holds back. */
 const SLOTS = 10_000;
-const COUNT = { full: 1_000, quick: 200 };
+const COUNT = { full: 1_000, quick: 400 };
 const MB = 1_000_000;
 
 async function run(stage: Stage): Promise<Report> {
