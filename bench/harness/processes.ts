@@ -58,7 +58,7 @@ export class BenchProcess {
   }
 
   /** When the `count`th line from now on that holds `text` came. */
-  async lines(text: string, count: number, timeoutMs = 120_000): Promise<number> {
+  async lines(text: string, count: number, timeoutMs = 300_000): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     let seen = 0;
     const off = this.onLine((line, atMs) => {
