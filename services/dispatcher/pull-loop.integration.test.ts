@@ -217,6 +217,16 @@ describe("the pull loops", () => {
     expect(cluster.objects.size).toBe(0);
   });
 
+  it("A14: a loop that was told to end while it looked for its consumer does end", async () => {
+    await configured({ default: {} });
+    await loops.start();
+    loops.close();
+    // Answered after what the loops asked on the same connection.
+    for (const stream of ["RETRY", "JOBS"]) await bench.manager.consumers.info(stream, consumerName("default"));
+    await loops.stop();
+    expect(loops.problem()).toBeUndefined();
+  });
+
   it("a batch that does not end is a stall; one that has ended, and a namespace that accepts nothing, are none", async () => {
     await started({ default: {} });
     cluster.refusal = { status: 503, reason: "ServiceUnavailable", message: "" };

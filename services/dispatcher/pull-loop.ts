@@ -177,7 +177,8 @@ class PullLoop {
       abort_on_missing_resource: true,
     });
     this.#messages = messages;
-    if (this.#stop.signal.aborted) return messages.stop();
+    // It is read to its end all the same: only by that it closes.
+    if (this.#stop.signal.aborted) messages.stop();
     this.#problem = undefined;
     void this.#listen(messages);
     this.#backoff.reset();
