@@ -1,4 +1,5 @@
 import { errorText, MillraceError } from "../libs/contract/errors.ts";
+import { exitOnSignal } from "../libs/runtime/lifecycle.ts";
 import { runDispatcher } from "./dispatcher/main.ts";
 import { runMonitor } from "./monitor/main.ts";
 
@@ -18,6 +19,7 @@ async function runCommand(): Promise<void> {
 const name = process.argv[2] ?? "";
 const run = Object.hasOwn(SERVICES, name) ? SERVICES[name] : undefined;
 try {
+  exitOnSignal();
   if (run === undefined) throw new MillraceError("USAGE", `name one of the services: ${Object.keys(SERVICES).join(", ")}`);
   await run(process.env);
   process.exit();

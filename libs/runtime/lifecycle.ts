@@ -80,6 +80,19 @@ async function withDeadline(service: Service, deadline: AbortSignal): Promise<vo
 const FORCE_AFTER_MS = 5_000;
 
 /**
+ * For a process that has nothing to drain yet, because it still waits for its broker: as the first of its container it would ignore a signal
+ * that it does not listen for, and be killed at the end of the grace period. `runUntilSignal` takes over from it.
+ */
+export function exitOnSignal(): void {
+  process.on("SIGTERM", exitNow);
+  process.on("SIGINT", exitNow);
+}
+
+function exitNow(): never {
+  process.exit(0);
+}
+
+/**
  * Runs services until SIGTERM or SIGINT, then drains. A second signal, five seconds later or more, exits at once.
  * An unhandled rejection is a bug of ours: it is logged, and the process drains and exits 1 for its supervisor to start it afresh.
  */
@@ -97,8 +110,7 @@ export async function runUntilSignal(options: { readonly lifecycle: Lifecycle; r
       process.exit(1);
     }
   };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
+  for (const name of ["SIGTERM", "SIGINT"]) process.on(name, onSignal).off(name, exitNow);
   process.on("unhandledRejection", (error) => {
     log.error("process.unhandled-rejection", { error });
     process.exitCode = 1;
