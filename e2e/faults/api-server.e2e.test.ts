@@ -13,7 +13,7 @@ import { serviceProcesses } from "../harness/service-processes.ts";
 const RUN = Date.now().toString(36);
 const SOAK = process.env["SOAK"] === "1";
 const LOAD = SOAK ? 20 : 6;
-const ROUNDS = SOAK ? 5 : 1;
+const ROUNDS = SOAK ? 2 : 1;
 const SLOW_MS = SOAK ? 30_000 : 3_000;
 const RETRY_AFTER_SECONDS = 2;
 const PAUSE_MS = RETRY_AFTER_SECONDS * 1000;

@@ -13,7 +13,7 @@ import { Jobs } from "../harness/jobs.ts";
 const RUN = Date.now().toString(36);
 const SOAK = process.env["SOAK"] === "1";
 const LOAD = SOAK ? 20 : 6;
-const ROUNDS = SOAK ? 5 : 1;
+const ROUNDS = SOAK ? 2 : 1;
 const rounds = Array.from({ length: ROUNDS }, (_, round) => String(round));
 
 let millrace: Installation;

@@ -10,8 +10,8 @@ import { NatsTrio, SERVICES_USER, type ServerName } from "../harness/nats-trio.t
 import { TestRelease } from "../harness/release.ts";
 
 const SOAK = process.env["SOAK"] === "1";
-const STRIKES = SOAK ? 20 : 3;
-const LOAD = SOAK ? 200 : 8;
+const STRIKES = SOAK ? 10 : 2;
+const LOAD = SOAK ? 100 : 6;
 
 const names = { release: "trio", namespace: "trio", jobsNamespace: "trio" } as const;
 const SECRET = "trio-nats";
