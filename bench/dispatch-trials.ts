@@ -166,7 +166,7 @@ function createdNames(rig: Rig, onName?: (name: string) => void): { readonly see
 async function expiring(rig: Rig, raw: RawPoster, count: number): Promise<void> {
   const { state } = await rig.streams.streams.info("JOBS");
   if (state.messages !== 0) throw new Error(`${state.messages} messages of ${rig.name} are not acknowledged`);
-  while ((await raw.settled(rig.namespace)) < count) await setTimeout(100);
+  while ((await raw.settled(rig.namespace)) < count) await setTimeout(500);
 }
 
 function prefixed(prefix: string, pids: Readonly<Record<string, number>>): Record<string, number> {
