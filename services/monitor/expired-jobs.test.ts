@@ -48,11 +48,11 @@ it("S5: settled Jobs go when their keep is long over, and no others", async () =
     nowMs: () => nowMs,
     log: silentLog,
   });
-  await expired.sweep(new AbortController().signal);
+  await expired.sweep(new AbortController().signal, () => {});
   expect(deleted).toEqual(["expired", "failed-and-expired"]);
 });
 
-it("one that may not be deleted keeps none of the others from it", async () => {
+it("one that may not be deleted keeps none of the others from it; after each the sweep says that it goes on", async () => {
   const asked: string[] = [];
   const expired = new ExpiredJobs({
     jobs: () => [settledJob("forbidden"), settledJob("expired")],
@@ -66,6 +66,6 @@ it("one that may not be deleted keeps none of the others from it", async () => {
     nowMs: () => nowMs,
     log: silentLog,
   });
-  await expired.sweep(new AbortController().signal);
-  expect(asked).toEqual(["forbidden", "expired"]);
+  await expired.sweep(new AbortController().signal, () => asked.push("beat"));
+  expect(asked).toEqual(["forbidden", "beat", "expired", "beat"]);
 });

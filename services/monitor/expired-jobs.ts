@@ -31,7 +31,7 @@ export class ExpiredJobs {
     this.#log = options.log;
   }
 
-  async sweep(signal: AbortSignal): Promise<void> {
+  async sweep(signal: AbortSignal, beat: () => void): Promise<void> {
     for (const job of this.#liveJobs()) {
       if (signal.aborted) return;
       if (!this.#isExpired(job)) continue;
@@ -43,6 +43,7 @@ export class ExpiredJobs {
         // A namespace in which nothing may be deleted keeps none of the others full.
         this.#log.warn("job.not-expired", { ...loggedJob(job), problem: errorText(error) });
       }
+      beat();
     }
   }
 

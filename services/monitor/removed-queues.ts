@@ -36,7 +36,7 @@ export class RemovedQueues {
     return new RemovedQueues(await jetstreamManager(options.connection), options);
   }
 
-  async sweep(signal: AbortSignal): Promise<void> {
+  async sweep(signal: AbortSignal, beat: () => void): Promise<void> {
     const { queues, patience, broker } = this.#options;
     for (const queue of Object.keys(queues())) patience.over(queue);
     const info = await this.#manager.streams.info(STREAM.retry, { subjects_filter: "retry.run.>" });
@@ -46,6 +46,7 @@ export class RemovedQueues {
       if (queue === undefined || Object.hasOwn(queues(), queue) || !patience.isExhausted(queue)) continue;
       const stored = await broker.last(STREAM.retry, subject);
       if (stored !== undefined) await this.#clear(stored, queue);
+      beat();
     }
     for (const stream of [STREAM.jobs, STREAM.retry]) await this.#removeConsumers(stream);
   }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { jobHash } from "../../libs/contract/names.ts";
 import { consumerName } from "../../libs/contract/streams.ts";
@@ -305,6 +305,19 @@ describe("a subject that no queue takes", () => {
     expect(await bench.events(made.hash)).toEqual({ created: 1, succeeded: 1 });
     expect(await count("DLQ")).toBe(0);
   });
+});
+
+it("a sweep that has thousands to clear says after each that it goes on: it is not taken for one that stands still", async () => {
+  for (const id of ["a", "b", "c"]) {
+    await bench.streams.client.publish("jobs.nobody.hello", id);
+    await bench.streams.client.publish(`retry.run.gone.${id.repeat(20)}.1`, "foreign");
+  }
+  await sweep();
+  waitedMs += PATIENCE_MS;
+  const beat = vi.fn();
+  for (const each of sweeps) await each.sweep(signal, beat);
+  expect(await count("DLQ")).toBe(6);
+  expect(beat).toHaveBeenCalledTimes(6);
 });
 
 it("millrace_sleeping_retries: what sleeps, of every configured queue; what is due, running or done does not", async () => {

@@ -41,7 +41,7 @@ export class UnroutedMessages {
     return new UnroutedMessages(await jetstreamManager(options.connection), options);
   }
 
-  async sweep(signal: AbortSignal): Promise<void> {
+  async sweep(signal: AbortSignal, beat: () => void): Promise<void> {
     const { queues, patience, log } = this.#options;
     const info = await this.#manager.streams.info(STREAM.jobs, { subjects_filter: ">" });
     const unrouted = Object.entries(info.state.subjects ?? {}).filter(([subject]) => !isRouted(subject, queues()));
@@ -57,18 +57,19 @@ export class UnroutedMessages {
         hint: "no queue of this name is configured, or the subject has no type",
       });
       if (!patience.isExhausted(subject)) continue;
-      await this.#clear(subject, signal);
+      await this.#clear(subject, signal, beat);
       // What comes after this is given its own time.
       patience.over(subject);
     }
   }
 
-  async #clear(subject: string, signal: AbortSignal): Promise<void> {
+  async #clear(subject: string, signal: AbortSignal, beat: () => void): Promise<void> {
     let seq = 1;
     while (!signal.aborted) {
       const stored = await this.#manager.direct.getMessage(STREAM.jobs, { next_by_subj: subject, seq });
       if (stored === null) return;
       await this.#clearOne(stored);
+      beat();
       seq = stored.seq + 1;
     }
   }
