@@ -55,7 +55,7 @@ export class Metrics {
   readonly messagesFailed = this.#counter(
     BOTH,
     "messages_failed_total",
-    "Messages that went to the DLQ: the dispatcher counts those that could not run, the monitor those whose attempts failed for good.",
+    "Messages that went to the DLQ: the dispatcher counts those that could not run, the monitor those whose attempts failed for good and those that waited for a queue that is not configured.",
     ["queue"],
   );
   readonly oldestWaiting = this.#gauge(

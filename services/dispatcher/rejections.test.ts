@@ -3,14 +3,16 @@ import { rejected } from "../../libs/contract/message.ts";
 import { recordIn, SOURCE } from "../../libs/contract/testing/records.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import { Metrics } from "../../libs/runtime/metrics.ts";
+import type { Settler } from "../../libs/streams/settle.ts";
 import { openDelivery, type PulledMessage } from "./delivery.ts";
 import { Rejections } from "./rejections.ts";
 
 const { rejection } = rejected("POLICY_DENIED", "job", "not allowed");
 
 /** What was done, in order. */
-function scene(room: boolean) {
+function scene(room: boolean, settle: Settler["settle"] = () => Promise.reject(new Error("no record awaits it"))) {
   const done: string[] = [];
+  const metrics = new Metrics("dispatcher");
   const note = (what: string) => () => Promise.resolve(void done.push(what));
   const message: PulledMessage = {
     subject: "jobs.default.hello",
@@ -28,12 +30,12 @@ function scene(room: boolean) {
   const rejections = new Rejections({
     deadLetters: { rejected: note("dlq"), hasRoomForRejected: () => Promise.resolve(room) },
     events: { rejected: note("event") },
-    settler: { settle: () => Promise.reject(new Error("no record awaits it")) },
+    settler: { settle },
     nowMs: () => 0,
-    metrics: new Metrics("dispatcher"),
+    metrics,
     log: silentLog,
   });
-  return { done, message, delivery: opened.value, rejections };
+  return { done, message, delivery: opened.value, metrics, rejections };
 }
 
 it("D11: the DLQ entry first, then the event, then the acknowledgement", async () => {
@@ -52,4 +54,14 @@ it("I4: a message whose record moved on meanwhile is decided again, and gets no 
   const { done, delivery, rejections } = scene(true);
   await rejections.refuse(delivery, recordIn("succeeded"), rejection);
   expect(done).toEqual(["nak"]);
+});
+
+it("I4: a refusal that is settled again, as by two dispatchers at once, is one failed message", async () => {
+  const record = { ...recordIn("retrying"), life: 1, next: { attempt: 1, notBefore: new Date(0).toISOString() } };
+  const firsts = [true, false];
+  const { delivery, metrics, rejections } = scene(true, () =>
+    Promise.resolve({ kind: "settled", record, first: firsts.shift() ?? false }),
+  );
+  for (const _time of [1, 2]) await rejections.refuse(delivery, record, rejection);
+  expect((await metrics.messagesFailed.get()).values).toMatchObject([{ labels: { queue: "default" }, value: 1 }]);
 });

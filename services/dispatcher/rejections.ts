@@ -48,7 +48,7 @@ export class Rejections {
     const at = new Date(nowMs()).toISOString();
     const reason = `${rejection.code}: ${rejection.path === "" ? "" : `${rejection.path}: `}${rejection.reason}`;
     const outcome = await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, message.replySubject);
-    if (outcome.kind === "settled") metrics.messagesFailed.inc({ queue });
+    if (outcome.kind === "settled" && outcome.first) metrics.messagesFailed.inc({ queue });
     log.warn("job.refused", { ...jobFields(delivery), source, code: rejection.code, outcome: outcome.kind });
   }
 

@@ -143,9 +143,9 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     const others = [
       await StrandedMessages.open({ connection, queues, log }),
       consumers,
-      await UnroutedMessages.open({ connection, instance, store, queues, patience, log }),
+      await UnroutedMessages.open({ connection, instance, store, queues, patience, metrics, log }),
       new SleepingRecords({ store, missing, queues, patience, nowMs, metrics, log }),
-      await RemovedQueues.open({ connection, broker, store, queues, patience, log }),
+      await RemovedQueues.open({ connection, broker, store, queues, patience, metrics, log }),
       new ExpiredJobs({ jobs: () => observer.jobs(), api: jobs, queues, nowMs: () => client.serverNowMs(), log }),
       streamFill,
       new RecordRoom({ records: store.records, log }),

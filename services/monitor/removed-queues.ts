@@ -6,6 +6,7 @@ import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
 import { parseRetrySubject } from "../../libs/contract/subjects.ts";
 import { awaits } from "../../libs/contract/transition.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import type { Broker, StoredMessage } from "../../libs/streams/broker.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { Patience } from "./patience.ts";
@@ -16,6 +17,7 @@ export interface RemovedQueuesOptions {
   readonly store: Pick<JobStore, "records" | "deadLetters" | "events" | "messages" | "settler">;
   readonly queues: () => Readonly<Record<string, unknown>>;
   readonly patience: Patience;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -52,6 +54,7 @@ export class RemovedQueues {
   }
 
   async #clear(stored: StoredMessage, queue: string): Promise<void> {
+    const { queues, metrics } = this.#options;
     const { records, settler, messages, deadLetters, events } = this.#options.store;
     const retry = parseRetryMessage(stored.subject, stored.headers);
     const source = { stream: STREAM.retry, seq: stored.seq, storedAt: stored.storedAt };
@@ -66,6 +69,7 @@ export class RemovedQueues {
       const id = retry?.id;
       await deadLetters.rejected({ queue, type: retry?.type ?? "", id, source, rejection, original, body: stored.data });
       await events.rejected(queue, id, source, rejection, new Date().toISOString());
+      metrics.messagesFailed.inc({ queue: queueLabel(queue, queues()) });
     }
     await messages.remove(source, undefined);
   }

@@ -135,7 +135,10 @@ export class SleepingRecords {
     if (source === undefined) return;
     this.#log.warn("retry.given-up", { ...awaitedFields(record, attempt), reason });
     const at = new Date(this.#nowMs()).toISOString();
-    await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, undefined);
+    const outcome = await settler.settle(hash, { kind: "refused", attempt, life, source, reason, at }, undefined);
+    if (outcome.kind === "settled" && outcome.first) {
+      this.#metrics.messagesFailed.inc({ queue: queueLabel(record.queue, this.#queues()) });
+    }
     await retries.cancel(hash, attempt);
   }
 }

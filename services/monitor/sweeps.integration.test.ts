@@ -40,11 +40,12 @@ beforeEach(async () => {
 async function newSweeps() {
   const { connection, store } = bench.streams;
   const broker = await JetStreamBroker.open(connection);
-  const options = { connection, broker, instance: INSTANCE, store, queues: () => bench.config.queues, patience, log: silentLog };
+  const queues = () => bench.config.queues;
+  const options = { connection, broker, instance: INSTANCE, store, queues, patience, metrics, log: silentLog };
   const { nowMs } = bench;
   return [
     await UnroutedMessages.open(options),
-    new SleepingRecords({ ...options, missing: new MissingOutcome({ store, nowMs }), nowMs, metrics }),
+    new SleepingRecords({ ...options, missing: new MissingOutcome({ store, nowMs }), nowMs }),
     await RemovedQueues.open(options),
   ];
 }
@@ -318,6 +319,22 @@ it("a sweep that has thousands to clear says after each that it goes on: it is n
   for (const each of sweeps) await each.sweep(signal, beat);
   expect(await count("DLQ")).toBe(6);
   expect(beat).toHaveBeenCalledTimes(6);
+});
+
+it("messages_failed_total: whatever a sweep puts into the DLQ, once", async () => {
+  await asleep("sleeping");
+  await awaited("due");
+  await bench.streams.publish(QUEUE, JSON.stringify({ id: "waiting", template: "hello" }));
+  await bench.streams.client.publish(`retry.run.gone.${"a".repeat(20)}.1`, "foreign");
+  await bench.streams.client.publish(`jobs.${QUEUE}`, "no type");
+  removeQueue();
+  for (let round = 0; round < 3; round += 1) {
+    await sweep();
+    waitedMs += PATIENCE_MS;
+  }
+  expect(await count("DLQ")).toBe(5);
+  const { values } = await metrics.messagesFailed.get();
+  expect(values.map(({ labels, value }) => [labels.queue, value])).toEqual([[UNCONFIGURED_QUEUE, 5]]);
 });
 
 it("millrace_sleeping_retries: what sleeps, of every configured queue; what is due, running or done does not", async () => {

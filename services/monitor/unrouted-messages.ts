@@ -8,6 +8,7 @@ import { type MessageSource, nanosOfTimestamp, sameSource } from "../../libs/con
 import { STREAM } from "../../libs/contract/streams.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import { type Metrics, queueLabel } from "../../libs/runtime/metrics.ts";
 import { headerValues } from "../../libs/streams/jetstream-broker.ts";
 import type { JobStore } from "../../libs/streams/job-store.ts";
 import type { Patience } from "./patience.ts";
@@ -18,6 +19,7 @@ export interface UnroutedMessagesOptions {
   readonly store: Pick<JobStore, "deadLetters" | "events" | "messages" | "records" | "settler">;
   readonly queues: () => Readonly<Record<string, unknown>>;
   readonly patience: Patience;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -90,6 +92,7 @@ export class UnroutedMessages {
     await deadLetters.rejected({ queue, type, id, source, rejection, original, body: stored.data });
     await events.rejected(queue, id, source, rejection, new Date().toISOString());
     await messages.remove(source, undefined);
+    this.#options.metrics.messagesFailed.inc({ queue: queueLabel(queue, this.#options.queues()) });
   }
 
   /** The record that speaks of this very message: its Job was made before the queue was removed. */
