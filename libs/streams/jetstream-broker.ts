@@ -29,6 +29,7 @@ export class JetStreamBroker implements Broker {
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
   #clock = { readAtMs: Number.NEGATIVE_INFINITY, startMs: 0, offsetMs: 0 };
+  #readingClock: Promise<number> | undefined;
 
   private constructor(connection: NatsConnection, manager: JetStreamManager) {
     this.#connection = connection;
@@ -139,6 +140,14 @@ export class JetStreamBroker implements Broker {
     const startMs = Date.now() - readAtMs;
     const isFresh = readAtMs - this.#clock.readAtMs < CLOCK_READ_EVERY_MS;
     if (isFresh && Math.abs(startMs - this.#clock.startMs) < CLOCK_WAS_SET_MS) return this.#clock.offsetMs;
+    // Hundreds may ask at once; one answer is for all of them.
+    this.#readingClock ??= this.#readClock(readAtMs, startMs).finally(() => {
+      this.#readingClock = undefined;
+    });
+    return this.#readingClock;
+  }
+
+  async #readClock(readAtMs: number, startMs: number): Promise<number> {
     const { ts } = await this.#manager.streams.info(STREAM.retry);
     const middleMs = startMs + (readAtMs + performance.now()) / 2;
     this.#clock = { readAtMs, startMs, offsetMs: ts === undefined ? 0 : Math.round(Date.parse(ts) - middleMs) };

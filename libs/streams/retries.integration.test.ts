@@ -11,7 +11,7 @@ import { headerValues, JetStreamBroker } from "./jetstream-broker.ts";
 import { keptMessage } from "./messages.ts";
 import { Retries } from "./retries.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
-import { type Delivered, INSTANCE, Workbench } from "./testing/workbench.ts";
+import { type Delivered, INSTANCE, queuesOf, Workbench } from "./testing/workbench.ts";
 
 const QUEUES = ["default", "fires", "hostile", "killed", "clock", "unacked"];
 let server: NatsTestServer;
@@ -184,6 +184,21 @@ describe("S6: the server's clock decides", () => {
     expect(slept(fired)).toBe(true);
     expect(fired.message.string()).toBe(what);
     await fired.message.ackAck();
+  });
+
+  it("the offset is measured once for all who ask at the same time, and once more after a failure", async () => {
+    const own = await JetStreamBroker.open(bench.connection);
+    const asked = bench.connection.subscribe("$JS.API.STREAM.INFO.RETRY");
+    const together = () => Promise.all(Array.from({ length: 20 }, () => own.clockOffsetMs()));
+    await bench.manager.streams.delete(STREAM.retry);
+    await expect(together()).rejects.toThrow();
+    await bench.provisioner.streams();
+    await bench.provisioner.consumers(queuesOf(QUEUES));
+    const before = asked.getReceived();
+    expect(new Set(await together()).size).toBe(1);
+    await bench.connection.flush();
+    expect(asked.getReceived() - before).toBe(1);
+    asked.unsubscribe();
   });
 
   it.each([
