@@ -87,9 +87,9 @@ export class BlockageSpell<T> {
     for (const { item } of this.#known.values()) yield item;
   }
 
-  /** Something waits, or the last answer was a refusal. */
+  /** Something waits, or the last answer was a refusal. A dispatcher that has stopped knows no more of it. */
   get isNamed(): boolean {
-    return this.#state === "closed" || this.#kept > 0;
+    return (this.#state === "closed" && !this.#stopped) || this.#kept > 0;
   }
 
   reason(): BlockReason {

@@ -528,6 +528,7 @@ describe("Blockages: stop", () => {
     bench.closedWith("a", "b", "c");
     bench.clock.advance(200);
     expect(bench.admit("a")).toBe("post");
+    expect(bench.blockages.reasons()).toHaveLength(1);
     expect(bench.blockages.stop().map(({ id }) => id)).toEqual(["b", "c"]);
     bench.report("a", FULL);
     bench.report("early", FULL);
@@ -536,6 +537,7 @@ describe("Blockages: stop", () => {
     expect(bench.overdue).toEqual(["a stopped", "early stopped", "other stopped", "d stopped"]);
     expect(bench.clock.pending).toBe(0);
     expect(bench.renewable()).toEqual([]);
+    expect(bench.blockages.reasons()).toEqual([]);
   });
 });
 
