@@ -102,6 +102,7 @@ export class Dispatcher implements Service {
         (hash) => unreadable.add(hash),
       );
     } catch (error) {
+      metrics.dispatchFailures.inc(deliveries.length);
       log.warn("dispatch.records-unread", { queue, problem: errorText(error) });
       for (const { message } of deliveries) message.nak(HOLD_MS);
       await Promise.all(handled);

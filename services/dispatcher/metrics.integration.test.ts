@@ -88,6 +88,14 @@ it("D9: millrace_dispatch_failures_total: deliveries whose handling failed", asy
   expect(await series("millrace_dispatch_failures_total")).toEqual(['{service="dispatcher"} 1']);
 });
 
+it("D2: millrace_dispatch_failures_total: a whole batch whose records cannot be read, too", async () => {
+  const silent = () => Promise.reject(new Error("no answer"));
+  const messages = [await bench.publish(hello("first")), await bench.publish(hello("second"))];
+  bench.dispatcher = bench.newDispatcher({ metrics, records: { get: silent, getMany: silent } });
+  await bench.dispatcher.dispatch(messages.map(pulled), QUEUE, queue());
+  expect(await series("millrace_dispatch_failures_total")).toEqual(['{service="dispatcher"} 2']);
+});
+
 it("D5: millrace_duplicates_total", async () => {
   const first = await bench.publishAndDispatch(hello("same"));
   await bench.seen(first, "same");
