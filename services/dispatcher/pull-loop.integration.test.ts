@@ -14,6 +14,7 @@ import { INSTANCE, Workbench } from "../../libs/streams/testing/workbench.ts";
 import { ConsumerProvisioning } from "../monitor/consumer-provisioning.ts";
 import { FakeCluster } from "../testing/fake-cluster.ts";
 import { Admission } from "./admission.ts";
+import type { PulledMessage } from "./delivery.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { PullLoops } from "./pull-loop.ts";
 import { Rejections } from "./rejections.ts";
@@ -102,12 +103,14 @@ const jobs = (count: number) => vi.waitFor(() => expect(cluster.objects.size).to
 class SilentLink implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets: Socket[] = [];
+  #isDeaf = false;
 
   private constructor(toPort: number) {
     this.#server = createServer((client) => {
       const upstream = connectTcp(toPort, "127.0.0.1");
       this.#sockets.push(client, upstream);
-      client.pipe(upstream).pipe(client);
+      client.pipe(upstream);
+      upstream.on("data", (chunk) => void (this.#isDeaf || client.write(chunk)));
       for (const socket of [client, upstream]) socket.on("error", () => socket.destroy());
     });
   }
@@ -125,6 +128,11 @@ class SilentLink implements AsyncDisposable {
 
   silence(isSilent: boolean): void {
     for (const socket of this.#sockets) isSilent ? socket.pause() : socket.resume();
+  }
+
+  /** What the server says meanwhile is lost, as with a server that another one took over from. */
+  deafen(isDeaf: boolean): void {
+    this.#isDeaf = isDeaf;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -262,6 +270,30 @@ describe("the pull loops", () => {
     link.silence(false);
     await vi.waitFor(() => expect(patient.problem()).toBeUndefined(), { timeout: 20_000 });
     await patient.stop();
+    await connection.close();
+  });
+
+  it("a message is an answer of the broker, too: while they come, it sends no other sign of life", async () => {
+    await using link = await SilentLink.open(Number(new URL(server.url).port));
+    const connection = await connect({ servers: `127.0.0.1:${link.port}` });
+    await configured({ default: {} });
+    const seen: (string | undefined)[] = [];
+    const dispatch = (messages: readonly PulledMessage[]) => {
+      seen.push(pulling.problem());
+      return Promise.all(messages.map((message) => message.ackAck())).then(() => undefined);
+    };
+    const pulling = new PullLoops({ connection, config, dispatcher: { dispatch }, underWay, requestMs: 1_000, log: silentLog });
+    await pulling.start();
+    await vi.waitFor(() => expect(pulling.problem()).toBeUndefined(), { timeout: 10_000 });
+    link.deafen(true);
+    await vi.waitFor(() => expect(pulling.problem()).toContain("does not answer for JOBS"), { timeout: 20_000 });
+    const isOver = async () => expect((await bench.manager.consumers.info("JOBS", consumerName("default"))).num_waiting).toBe(0);
+    await vi.waitFor(isOver, { timeout: 10_000 });
+    await publish("default", 1);
+    link.deafen(false);
+    await vi.waitFor(() => expect(seen).toHaveLength(1), { timeout: 20_000 });
+    expect(seen[0] ?? "").not.toContain("JOBS");
+    await pulling.stop();
     await connection.close();
   });
 

@@ -184,6 +184,7 @@ class PullLoop {
     this.#backoff.reset();
     try {
       for await (const batch of batches<JsMsg>(messages, BATCH_MESSAGES)) {
+        this.#problem = undefined;
         const config = this.#config.current.queues[this.#queue];
         if (this.#stop.signal.aborted || config === undefined) for (const message of batch) message.nak();
         else await this.#hand(this.#dispatcher.dispatch(batch.map(pulledMessage), this.#queue, config));
@@ -193,7 +194,7 @@ class PullLoop {
     }
   }
 
-  /** Connected is not served: a stream without a leader, or a server that hangs, shows by its silence. */
+  /** Connected is not served: a stream without a leader, or a server that hangs, shows by its silence. While messages come, it sends nothing else. */
   async #listen(messages: ConsumerMessages): Promise<void> {
     for await (const { type } of messages.status()) {
       if (type === "heartbeats_missed") this.#problem = `${this.#queue}: the broker does not answer for ${this.#stream}`;
