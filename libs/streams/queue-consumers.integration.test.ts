@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createInbox } from "@nats-io/transport-node";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { parseAckSubject } from "../contract/source.ts";
 import { STREAM } from "../contract/streams.ts";
 import { QueueConsumers } from "./queue-consumers.ts";
 import { NatsTestServer } from "./testing/nats-server.ts";
@@ -15,6 +17,7 @@ beforeAll(async () => {
   bench = await Workbench.open(server, { queues: [QUEUE, "other"] });
   consumers = await QueueConsumers.open(bench.connection);
 });
+afterEach(() => void vi.restoreAllMocks());
 afterAll(() => server[Symbol.asyncDispose]());
 
 const pauses = async (queue: string) => {
@@ -59,6 +62,39 @@ describe("P4: a queue's pause is the broker's own", () => {
     expect(await consumer.next({ expires: 1_000 })).toBeNull();
     await consumers.resume(QUEUE);
     expect((await bench.one(QUEUE)).message.string()).toBe("two");
+  });
+
+  it.each([
+    ["of new messages", STREAM.jobs, 0],
+    ["of retries", STREAM.retry, 0],
+    ["by a clock that is an hour fast", STREAM.jobs, 3_600_000],
+    ["by a clock that is an hour slow", STREAM.jobs, -3_600_000],
+  ])("resuming hands out what waits to a request that was open all the while: %s", async (_how, stream, aheadMs) => {
+    vi.spyOn(Date, "now").mockImplementation(() => performance.timeOrigin + performance.now() + aheadMs);
+    await consumers.pause(QUEUE, PAUSE);
+    const subject = stream === STREAM.jobs ? `jobs.${QUEUE}.hello` : `retry.run.${QUEUE}.hash.1`;
+    const { seq } = await bench.client.publish(subject, "waits");
+    const inbox = createInbox();
+    const answers = bench.connection.subscribe(inbox, { max: 1 });
+    // It asks for no heartbeats, each of which would have the server look again: before its end only the resumption can.
+    const request = JSON.stringify({ batch: 1, expires: 5_000_000_000 });
+    bench.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.queue-${QUEUE}`, request, { reply: inbox });
+    await expect.poll(async () => (await bench.manager.consumers.info(stream, `queue-${QUEUE}`)).num_waiting).toBe(1);
+    await consumers.resume(QUEUE);
+    expect(await pauses(QUEUE)).toEqual([undefined, undefined]);
+    for await (const answer of answers) {
+      expect(answer.headers?.description, "the end of the request").toBeUndefined();
+      expect(parseAckSubject(answer.reply ?? "")).toMatchObject({ stream, seq });
+      answer.respond("+ACK");
+    }
+  });
+
+  it("resuming a queue that is not paused holds nothing back", async () => {
+    const asked = bench.connection.subscribe("$JS.API.CONSUMER.PAUSE.>");
+    await consumers.resume("other");
+    await bench.connection.flush();
+    expect(asked.getReceived()).toBe(0);
+    asked.unsubscribe();
   });
 
   it("a pause whose time is over is none", async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { type ConsumerInfo, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Pause } from "../contract/requests.ts";
@@ -23,6 +24,9 @@ export interface QueueView {
 
 /** The broker wants a date; this one says "until somebody resumes it". */
 const FOR_EVER = "2199-01-01T00:00:00.000Z";
+
+/** How far ahead a pause is let end: longer than a request takes, and than the clocks of a broker's servers differ. */
+const END_AHEAD_MS = { first: 100, longest: 5_000 } as const;
 
 /** The broker keeps them with its pause; nothing is decided by them. */
 const METADATA = { reason: "millrace.dev/pause-reason", by: "millrace.dev/paused-by" } as const;
@@ -65,10 +69,27 @@ export class QueueConsumers {
     }
   }
 
+  /** Resolves when it is over. */
   async resume(queue: string): Promise<void> {
-    for (const info of await this.#existing(queue)) {
-      await this.#manager.consumers.resume(info.stream_name, info.name);
-      await this.#describe(info, {});
+    const consumers = await this.#existing(queue);
+    await Promise.all(consumers.filter(({ paused }) => paused === true).map((info) => this.#end(info)));
+    for (const info of consumers) await this.#describe(info, {});
+  }
+
+  /**
+   * The broker (2.15.2) wakes the requests that wait for messages only when a pause ends by its own timer, not when it is cleared: they would get
+   * nothing before their next sign of life. So the pause is let end a moment from now, by the broker's clock. When that moment has passed before
+   * the broker heard of it, the pause is over and woke nobody, and a later one is tried.
+   */
+  async #end({ stream_name, name }: ConsumerInfo): Promise<void> {
+    const { consumers } = this.#manager;
+    for (let aheadMs: number = END_AHEAD_MS.first; aheadMs <= END_AHEAD_MS.longest; aheadMs *= 2) {
+      const { ts = new Date().toISOString() } = await consumers.info(stream_name, name);
+      const until = new Date(Date.parse(ts) + aheadMs);
+      const { paused } = await consumers.pause(stream_name, name, until);
+      if (!paused) continue;
+      await delay(aheadMs);
+      return;
     }
   }
 
