@@ -140,7 +140,7 @@ function starting(facts: JobFacts, record: JobRecord): Explanation[] {
   if (pod === undefined) {
     return [
       {
-        why: `its Job ${namespace}/${name} has no pod yet; when that lasts, a quota or an admission policy of namespace ${namespace} refuses its pods`,
+        why: `its Job ${namespace}/${name} has no pod yet; when that lasts, the Job controller is behind, or a quota or an admission policy of namespace ${namespace} refuses its pods`,
         todo: `${describe} shows what refused them`,
       },
     ];

@@ -13,6 +13,8 @@ export interface JobView {
   readonly failed?: { readonly at: string; readonly reason: string; readonly message: string };
   /** Will fail once its pods have ended: never a verdict of its own (rule J1). */
   readonly failureTarget?: { readonly at: string; readonly reason: string };
+  /** How many pods its controller has counted, whatever became of them; undefined: it has not come to the Job. */
+  readonly podCount?: number;
   readonly deleting: boolean;
   readonly suspended: boolean;
   /** The class that a Stop wrote on it (rule J2). */

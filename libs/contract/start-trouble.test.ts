@@ -262,9 +262,43 @@ describe("what is left alone", () => {
   });
 });
 
-it("a Job without any pod is blocked after ten seconds, and never stopped", () => {
-  expect(troubleAt(9_999, [])).toMatchObject({ kind: "wait", untilMs: Date.parse(CREATED) + 10_000 });
-  for (const afterMs of [10_000, 24 * 60 * MINUTE_MS]) {
-    expect(troubleAt(afterMs, [])).toMatchObject({ kind: "blocked", why: expect.stringContaining("namespace jobs") });
-  }
+describe("a Job without any pod is never stopped", () => {
+  const DAY_MS = 24 * 60 * MINUTE_MS;
+
+  it("nothing is concluded in its first ten seconds", () => {
+    for (const job of [{}, { podCount: 0 }]) {
+      expect(troubleAt(9_999, [], job)).toMatchObject({ kind: "wait", untilMs: Date.parse(CREATED) + 10_000 });
+    }
+  });
+
+  it.each([10_000, DAY_MS])("refused: its controller has been at work on it and has none, after %i ms", (afterMs) => {
+    const why = expect.stringMatching(/^no pod was made in namespace jobs for \d+ s, though .*kubectl -n jobs describe job /);
+    expect(troubleAt(afterMs, [], { podCount: 0 })).toMatchObject({ kind: "withoutPod", cause: "refused", why });
+  });
+
+  it.each([10_000, DAY_MS])("behind: its controller has not come to it, and no quota is named, after %i ms", (afterMs) => {
+    const trouble = troubleAt(afterMs, []);
+    expect(trouble).toMatchObject({
+      kind: "withoutPod",
+      cause: "behind",
+      why: expect.stringContaining("has not come to its Job"),
+    });
+    expect(JSON.stringify(trouble)).not.toMatch(/quota|admission/);
+  });
+
+  it("what its controller has made and the watch has not shown yet is waited for", () => {
+    expect(troubleAt(10_000, [], { podCount: 1 })).toMatchObject({ kind: "wait", why: "its pod has not been seen yet" });
+  });
+
+  it.each([
+    [10_000, 30_000],
+    [40_000, 40_000],
+    [80_000, 80_000],
+    [DAY_MS, 300_000],
+  ])("it is looked at again less and less often: after %i ms in %i ms", (afterMs, againInMs) => {
+    for (const podCount of [0, 1]) {
+      expect(troubleAt(afterMs, [], { podCount })).toMatchObject({ untilMs: Date.parse(CREATED) + afterMs + againInMs });
+    }
+    expect(troubleAt(afterMs, [])).toMatchObject({ untilMs: Date.parse(CREATED) + afterMs + againInMs });
+  });
 });

@@ -10,12 +10,23 @@ export type StartTrouble =
   | { readonly kind: "none" }
   /** Look again at that time at the latest; nothing is wrong yet. */
   | { readonly kind: "wait"; readonly untilMs: number; readonly why: string }
-  /** Not the attempt's trouble but its namespace's: nothing is stopped, and the Job's deadline still bounds it. */
-  | { readonly kind: "blocked"; readonly why: string }
+  /** Not the attempt's trouble but its cluster's, so nothing is stopped. */
+  | WithoutPod
   | { readonly kind: "stop"; readonly class: "image" | "containerConfig" | "neverStarted"; readonly reason: string };
 
-/** The Job controller makes a pod within milliseconds, unless something refuses it. */
+export interface WithoutPod {
+  readonly kind: "withoutPod";
+  /** refused: its namespace is blocked; the Job's deadline counts. behind: its controller has not come to it, which says nothing of the namespace. */
+  readonly cause: "refused" | "behind";
+  /** To be looked at again then at the latest: after as long as it has waited already. */
+  readonly untilMs: number;
+  readonly why: string;
+}
+
+/** The Job controller makes a pod within milliseconds, unless something refuses it or it has thousands of others to make. */
 const POD_EXPECTED_MS = 10_000;
+const SHORTEST_LOOK_MS = 30_000;
+const LONGEST_LOOK_MS = 300_000;
 
 const IMAGE_HOPELESS = new Set(["InvalidImageName", "ErrImageNeverPull"]);
 const IMAGE_TROUBLE = new Set([
@@ -83,12 +94,22 @@ function isEnding(job: JobView): boolean {
 }
 
 function withoutPod(job: JobView, nowMs: number): StartTrouble {
-  const untilMs = Date.parse(job.createdAt) + POD_EXPECTED_MS;
-  if (nowMs < untilMs) return { kind: "wait", untilMs, why: "its pod is not there yet" };
-  return {
-    kind: "blocked",
-    why: `no pod could be made in namespace ${job.namespace}: a quota or an admission policy refuses it, \`kubectl describe job ${job.name}\` tells`,
-  };
+  const { namespace, name, podCount } = job;
+  const createdMs = Date.parse(job.createdAt);
+  const expectedMs = createdMs + POD_EXPECTED_MS;
+  if (nowMs < expectedMs) return { kind: "wait", untilMs: expectedMs, why: "its pod is not there yet" };
+  const ageMs = nowMs - createdMs;
+  const untilMs = nowMs + Math.min(Math.max(ageMs, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
+  if (podCount !== undefined && podCount > 0) return { kind: "wait", untilMs, why: "its pod has not been seen yet" };
+  const since = `no pod was made in namespace ${namespace} for ${Math.floor(ageMs / 1000)} s`;
+  return podCount === undefined
+    ? { kind: "withoutPod", cause: "behind", untilMs, why: `${since}: the Job controller has not come to its Job yet` }
+    : {
+        kind: "withoutPod",
+        cause: "refused",
+        untilMs,
+        why: `${since}, though the Job controller has tried: a quota on pods or an admission policy may refuse it, \`kubectl -n ${namespace} describe job ${name}\` tells`,
+      };
 }
 
 function byCreation(a: PodView, b: PodView): number {

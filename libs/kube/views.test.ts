@@ -36,6 +36,16 @@ describe("J1: what is kept of a Job", () => {
     });
   });
 
+  it.each<readonly [string, object, number | undefined]>([
+    ["not come to yet", {}, undefined],
+    ["tried in vain", { startTime: "2026-01-01T00:00:01Z", ready: 0, uncountedTerminatedPods: {} }, 0],
+    ["active", { startTime: "2026-01-01T00:00:01Z", active: 1 }, 1],
+    ["ended, not counted yet", { startTime: "2026-01-01T00:00:01Z", uncountedTerminatedPods: { failed: ["u"] } }, 1],
+    ["ended", { startTime: "2026-01-01T00:00:01Z", succeeded: 1, failed: 1, terminating: 1 }, 3],
+  ])("pods that its controller has counted: %s", (_what, status, podCount) => {
+    expect(jobView(job({ status })).podCount).toBe(podCount);
+  });
+
   it("a Stop and its class, memory limits of all containers, and that it is about to fail", () => {
     const limited = (name: string, memory: string) => ({ name, resources: { limits: { memory } } });
     const view = jobView(

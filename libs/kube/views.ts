@@ -1,4 +1,4 @@
-import type { V1Container, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
+import type { V1Container, V1ContainerStatus, V1Job, V1JobStatus, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "../contract/names.ts";
 import type { ContainerView, JobView, PodView } from "../contract/observation.ts";
 import { SharedValues } from "./shared-values.ts";
@@ -36,6 +36,7 @@ export function jobView(job: V1Job): JobView {
     deleting: job.metadata?.deletionTimestamp !== undefined,
     suspended: job.spec?.suspend === true,
     memoryLimits: memoryLimits(job),
+    ...optional("podCount", podCount(job.status)),
     ...optional("stop", job.metadata?.annotations?.[ANNOTATION.stop]),
     ...(complete === undefined ? {} : { completedAt: time(job.status?.completionTime ?? complete.lastTransitionTime) ?? "" }),
     ...(failed === undefined
@@ -45,6 +46,13 @@ export function jobView(job: V1Job): JobView {
       ? {}
       : { failureTarget: { at: time(failureTarget.lastTransitionTime) ?? "", reason: failureTarget.reason ?? "" } }),
   };
+}
+
+/** The controller writes the start time with the outcome of its first attempt to make a pod. */
+function podCount(status: V1JobStatus | undefined): number | undefined {
+  if (status?.startTime === undefined) return undefined;
+  const { active = 0, succeeded = 0, failed = 0, terminating = 0, uncountedTerminatedPods: ended } = status;
+  return active + succeeded + failed + terminating + (ended?.succeeded?.length ?? 0) + (ended?.failed?.length ?? 0);
 }
 
 /** Every label but the job's own hash is that of many Jobs. In place: a copy would be larger than what the parser made. */

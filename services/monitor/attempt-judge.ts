@@ -1,7 +1,7 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { type JobView, laterPod, type PodView, podEnded } from "../../libs/contract/observation.ts";
 import type { QueueConfig } from "../../libs/contract/queue-config.ts";
-import { startTrouble } from "../../libs/contract/start-trouble.ts";
+import { startTrouble, type WithoutPod } from "../../libs/contract/start-trouble.ts";
 import { type Ended, judge, judgeStopped } from "../../libs/contract/verdict.ts";
 import { isForbidden } from "../../libs/kube/errors.ts";
 import type { JobsApi } from "../../libs/kube/jobs-api.ts";
@@ -14,8 +14,8 @@ import type { Sighting } from "./observer.ts";
 export type Judgement =
   /** Nothing to do before something changes, or, with `againInMs`, before that time has passed. */
   | { readonly kind: "live"; readonly againInMs?: number }
-  /** No pod can be made in its namespace; it waits. */
-  | { readonly kind: "blocked"; readonly why: string; readonly againInMs: number }
+  /** It waits for its first pod for longer than usual. Seen by the watch alone: it is no verdict, and a cluster that is behind is asked for nothing more. */
+  | { readonly kind: "withoutPod"; readonly cause: WithoutPod["cause"]; readonly why: string; readonly againInMs: number }
   | { readonly kind: "ended"; readonly verdict: Ended; readonly stopped: boolean }
   /** The Job object is gone, and what was seen of it says nothing of its end: rule J5. */
   | { readonly kind: "gone" };
@@ -29,7 +29,6 @@ export interface AttemptJudgeOptions {
 
 /** A Stop waits for pods to end, which the watch tells; this is for a pod whose end the watch missed. */
 const STOP_LOOK_MS = 5_000;
-const BLOCKED_LOOK_MS = 30_000;
 
 /**
  * How an attempt stands (rules J1–J4), from what the watch saw and, for everything but a success, from a fresh read.
@@ -68,8 +67,8 @@ export class AttemptJudge {
         return { kind: "live" };
       case "wait":
         return { kind: "live", againInMs: Math.max(0, trouble.untilMs - this.#options.nowMs()) };
-      case "blocked":
-        return { kind: "blocked", why: trouble.why, againInMs: BLOCKED_LOOK_MS };
+      case "withoutPod":
+        return { kind: "withoutPod", cause: trouble.cause, why: trouble.why, againInMs: trouble.untilMs - this.#options.nowMs() };
       case "stop":
         await this.#options.jobs.suspend(job.namespace, job.name, job.uid, trouble.class, trouble.reason);
         return { kind: "live", againInMs: STOP_LOOK_MS };

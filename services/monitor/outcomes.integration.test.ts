@@ -199,7 +199,7 @@ describe("the log of a failed attempt", () => {
     // The watch of pods was faster than that of Jobs.
     const stale = bench.observer.sighting(made.uid);
     bench.remove(made.job);
-    const observer = { sighting: () => stale, forget: () => {}, laterJob: () => undefined };
+    const observer = { sighting: () => stale, forget: () => {}, laterJob: () => undefined, problemIn: () => undefined };
     await bench.newReconciler({ observer }).reconcile(made.uid);
     expect(await bench.streams.store.logs.get(made.hash, 1)).toBeUndefined();
   });

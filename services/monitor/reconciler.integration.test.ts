@@ -110,7 +110,7 @@ describe("J1, S5: an attempt ends", () => {
     bench.cluster.end(job, "Failed", terminated(1));
     const stale = structuredClone(bench.observer.sighting(uid));
     Object.assign(job, { status: {} });
-    const observer = { sighting: () => stale, forget: () => {}, laterJob: () => undefined };
+    const observer = { sighting: () => stale, forget: () => {}, laterJob: () => undefined, problemIn: () => undefined };
     const late = bench.newReconciler({ observer });
     await late.reconcile(uid);
     expect(await bench.record(hash)).toMatchObject({ state: "running" });

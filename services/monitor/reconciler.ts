@@ -6,6 +6,7 @@ import { ANNOTATION } from "../../libs/contract/names.ts";
 import { type JobView, mainContainer } from "../../libs/contract/observation.ts";
 import type { JobRecord, JobReference } from "../../libs/contract/record.ts";
 import { retryConfig } from "../../libs/contract/retry-config.ts";
+import type { WithoutPod } from "../../libs/contract/start-trouble.ts";
 import { transition } from "../../libs/contract/transition.ts";
 import { type Ended, startOf } from "../../libs/contract/verdict.ts";
 import type { LiveConfig } from "../../libs/kube/dispatch-config-source.ts";
@@ -24,7 +25,7 @@ import type { StartFailures } from "./start-failures.ts";
 
 export interface ReconcilerOptions {
   readonly store: Pick<JobStore, "records" | "events" | "messages" | "settler">;
-  readonly observer: Pick<Observer, "sighting" | "forget" | "laterJob">;
+  readonly observer: Pick<Observer, "sighting" | "forget" | "laterJob" | "problemIn">;
   readonly judge: AttemptJudge;
   readonly missing: MissingOutcome;
   readonly startFailures: StartFailures;
@@ -55,6 +56,8 @@ export class Reconciler {
   /** Jobs whose outcome is durable, or which are nobody's: their leases are not renewed. */
   readonly #done = new Set<string>();
   readonly #started = new Set<string>();
+  /** Why a Job has no pod, as it was last reported. */
+  readonly #withoutPod = new Map<string, WithoutPod["cause"]>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -68,6 +71,7 @@ export class Reconciler {
     const sighting = this.#options.observer.sighting(uid);
     if (sighting === undefined) {
       this.#done.delete(uid);
+      this.#withoutPod.delete(uid);
       return undefined;
     }
     const identity = jobIdentity(sighting.job);
@@ -151,8 +155,8 @@ export class Reconciler {
     switch (judgement.kind) {
       case "live":
         return judgement.againInMs;
-      case "blocked":
-        await this.#reportBlocked(sighting, record, judgement.why);
+      case "withoutPod":
+        await this.#reportWithoutPod(sighting, record, judgement);
         return judgement.againInMs;
       case "gone":
         await this.#settleMissing(record, sighting.job.uid, identity.ack);
@@ -185,12 +189,23 @@ export class Reconciler {
     }
   }
 
-  async #reportBlocked({ job }: Sighting, record: JobRecord, reason: string): Promise<void> {
-    const { store, log, nowMs } = this.#options;
-    if (record.source === undefined) return;
-    const at = new Date(nowMs()).toISOString();
-    await store.events.blocked(record, record.source, { namespace: job.namespace, reason, at });
-    log.warn("job.blocked", { ...jobFields(record), reason });
+  /** Once for each cause, however often it is looked at; and not from a watch that would not have seen the pod. */
+  async #reportWithoutPod(
+    { job }: Sighting,
+    record: JobRecord,
+    { cause, why }: Pick<WithoutPod, "cause" | "why">,
+  ): Promise<void> {
+    const { store, observer, log, nowMs } = this.#options;
+    const { uid, namespace } = job;
+    if (this.#withoutPod.get(uid) === cause || observer.problemIn(namespace) !== undefined) return;
+    if (cause === "behind") {
+      log.info("job.without-pod", { ...jobFields(record), reason: why });
+    } else if (record.source !== undefined) {
+      const at = new Date(nowMs()).toISOString();
+      await store.events.blocked(record, record.source, { namespace, reason: why, at });
+      log.warn("job.blocked", { ...jobFields(record), reason: why });
+    }
+    this.#withoutPod.set(uid, cause);
   }
 
   async #settle(
@@ -252,7 +267,7 @@ export class Reconciler {
     const standing = isOver(sighting)
       ? ({ kind: "ended", stopped: job.suspended } as const)
       : await judge.judge(sighting, identity, config().queues[identity.queue]);
-    if (standing.kind === "live" || standing.kind === "blocked") {
+    if (standing.kind === "live" || standing.kind === "withoutPod") {
       await judge.stop(sighting, "lost", "its record is past this attempt");
       return UNWANTED_LOOK_MS;
     }
@@ -290,6 +305,7 @@ export class Reconciler {
   #finished(sighting: Sighting): undefined {
     const { uid } = sighting.job;
     this.#started.delete(uid);
+    this.#withoutPod.delete(uid);
     this.#options.judge.forget(uid);
     this.#options.observer.forget(uid);
     if (sighting.gone) this.#done.delete(uid);

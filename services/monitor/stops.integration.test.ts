@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { ANNOTATION, jobHash } from "../../libs/contract/names.ts";
 import { retryConfig } from "../../libs/contract/retry-config.ts";
+import { silentLog } from "../../libs/runtime/log.ts";
 import { Settler } from "../../libs/streams/settle.ts";
 import { CrashPoint } from "../../libs/streams/testing/crashing.ts";
 import { INSTANCE } from "../../libs/streams/testing/workbench.ts";
@@ -182,15 +183,67 @@ describe("J2: trouble at the start", () => {
     expect(await stuck("four")).toMatchObject({ free: 1, blocked: 0 });
   });
 
-  it("no pod at all, as with a quota of pods: event blocked, once, and nothing is stopped", async () => {
-    const made = await bench.running("podless");
-    bench.aheadMs = MINUTE_MS;
-    for (const reconciler of [bench.reconciler, bench.newReconciler()]) {
-      expect(await reconciler.reconcile(made.uid)).toBeGreaterThan(0);
-    }
-    expect(await bench.events(made.hash)).toEqual({ created: 1, blocked: 1 });
-    expect(stopOf(made)).toBeUndefined();
-    expect(await bench.record(made.hash)).toMatchObject({ state: "running" });
+  describe("no pod at all", () => {
+    /** What the Job controller writes when it has come to a Job: with the outcome of its first attempt to make a pod. */
+    const tried = ({ job }: Made, active = 0) => {
+      Object.assign(job, { status: { startTime: "2026-01-01T00:00:00Z", ready: 0, ...(active > 0 ? { active } : {}) } });
+    };
+    /** A monitor that remembers nothing, and what it says. */
+    const monitor = () => {
+      const lines: string[] = [];
+      const note = (event: string) => void lines.push(event);
+      const reconciler = bench.newReconciler({ log: { ...silentLog, info: note, warn: note } });
+      return { reconciler, said: () => lines.filter((line) => line !== "job.recorded") };
+    };
+
+    it("as with a quota of pods: event blocked, once, a line of each monitor, once, and nothing is stopped", async () => {
+      const made = await bench.running("podless");
+      tried(made);
+      bench.aheadMs = MINUTE_MS;
+      for (const { reconciler, said } of [monitor(), monitor()]) {
+        for (let look = 0; look < 3; look += 1) expect(await reconciler.reconcile(made.uid)).toBeGreaterThanOrEqual(30_000);
+        expect(said()).toEqual(["job.blocked"]);
+      }
+      expect(await bench.events(made.hash)).toEqual({ created: 1, blocked: 1 });
+      expect(stopOf(made)).toBeUndefined();
+      expect(await bench.record(made.hash)).toMatchObject({ state: "running" });
+    });
+
+    it("because the Job controller is behind: a line, once; neither blocked nor stopped; a refusal is told when it comes to it", async () => {
+      const made = await bench.running("late");
+      bench.aheadMs = MINUTE_MS;
+      const { reconciler, said } = monitor();
+      for (let look = 0; look < 3; look += 1) expect(await reconciler.reconcile(made.uid)).toBeGreaterThanOrEqual(30_000);
+      expect(said()).toEqual(["job.without-pod"]);
+      expect(await bench.events(made.hash)).toEqual({ created: 1 });
+      expect(stopOf(made)).toBeUndefined();
+      tried(made);
+      await reconciler.reconcile(made.uid);
+      expect(said()).toEqual(["job.without-pod", "job.blocked"]);
+    });
+
+    it("the API server is asked nothing while it lasts", async () => {
+      const [late, refused] = [await bench.running("late"), await bench.running("refused")];
+      tried(refused);
+      bench.aheadMs = MINUTE_MS;
+      const before = bench.cluster.server.asked.length;
+      for (const { uid } of [late, refused]) await bench.reconciler.reconcile(uid);
+      expect(bench.cluster.server.asked.slice(before)).toEqual([]);
+    });
+
+    it("is not said when the watch would not have seen it, or is behind the controller", async () => {
+      const made = await bench.running("unseen");
+      bench.aheadMs = MINUTE_MS;
+      const { reconciler, said } = monitor();
+      bench.observer.blind.set("jobs", "the watch has failed");
+      tried(made);
+      await reconciler.reconcile(made.uid);
+      bench.observer.blind.clear();
+      tried(made, 1);
+      await reconciler.reconcile(made.uid);
+      expect(said()).toEqual([]);
+      expect(await bench.events(made.hash)).toEqual({ created: 1 });
+    });
   });
 });
 
