@@ -1,12 +1,25 @@
 import { defineConfig } from "vitest/config";
+import { FileOrder } from "./e2e/file-order.ts";
 
 const include = (pattern: string): string[] =>
   ["libs", "services", "synth", "scripts", "cli"].map((room) => `${room}/**/${pattern}`);
+
+const e2e = (name: string, files: string) => ({
+  test: {
+    name,
+    include: [`${files}.e2e.test.ts`],
+    globalSetup: ["e2e/global-setup.ts"],
+    fileParallelism: false,
+    testTimeout: 300_000,
+    hookTimeout: 1_800_000,
+  },
+});
 
 /** One project per kind of test, by what it needs: nothing, a real nats-server, helm, a running cluster. */
 export default defineConfig({
   test: {
     reporters: ["default"],
+    sequence: { sequencer: FileOrder },
     projects: [
       {
         test: {
@@ -34,16 +47,10 @@ export default defineConfig({
           hookTimeout: 600_000,
         },
       },
-      {
-        test: {
-          name: "e2e",
-          include: ["e2e/**/*.e2e.test.ts"],
-          globalSetup: ["e2e/global-setup.ts"],
-          fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 1_800_000,
-        },
-      },
+      // By what they touch: the shared installation, releases of their own beside it, everything at once.
+      e2e("e2e", "e2e/*"),
+      e2e("e2e-releases", "e2e/releases/*"),
+      e2e("e2e-faults", "e2e/faults/*"),
     ],
   },
 });

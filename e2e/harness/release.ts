@@ -6,6 +6,19 @@ import { testProfile } from "../../scripts/install/profile.ts";
 
 const chart = join(import.meta.dirname, "../../charts/millrace");
 
+/** One pod of each service, and soon gone at the end: for a release whose pods are not what is tested. */
+export const SMALL = {
+  "monitor.replicas": 1,
+  "monitor.terminationGracePeriodSeconds": 6,
+  "dispatcher.replicas": 1,
+  "dispatcher.terminationGracePeriodSeconds": 6,
+} as const;
+
+/** Many releases at once, and the jobs of the shared one, fit on a node of two CPUs. */
+const FRUGAL = Object.fromEntries(
+  ["monitor", "dispatcher", "nats"].map((service) => [`${service}.resources.requests.cpu`, "20m"]),
+);
+
 /** Where a further release of the chart is put. */
 export type ReleaseNames = Pick<Profile, "release" | "namespace" | "jobsNamespace">;
 
@@ -36,7 +49,7 @@ export class TestRelease {
     const shared = await this.#run(["get", "values", testProfile.release, "-n", testProfile.namespace, "-o", "yaml"]);
     const { release, namespace, jobsNamespace } = this.names;
     const args = ["upgrade", "--install", release, chart, "-n", namespace, "--values", "-", "--wait", "--timeout", "5m"];
-    await this.#run([...args, ...setJson({ jobs: { namespace: jobsNamespace }, ...values })], shared);
+    await this.#run([...args, ...setJson({ jobs: { namespace: jobsNamespace }, ...FRUGAL, ...values })], shared);
   }
 
   async rollback(): Promise<void> {
@@ -55,7 +68,7 @@ export class TestRelease {
   /** Resolves when the namespaces are really gone, with whatever ran in them. */
   async deleteNamespaces(): Promise<void> {
     const names = [...new Set([this.names.namespace, this.names.jobsNamespace])];
-    await this.kubectl(["delete", "namespace", ...names, "--wait=true", "--timeout=120s"]);
+    await this.kubectl(["delete", "namespace", ...names, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
   }
 
   kubectl(args: readonly string[], input = ""): Promise<string> {

@@ -19,7 +19,7 @@ export function faultsPage(rows: readonly FaultRow[]): string {
   });
   return `# Faults
 
-What was done to a running installation under load, and what came of it: measured by \`e2e/faults\` on the local cluster, and written by \`npm run docs\`.
+What was done to a running installation under load, and what came of it: measured by the suites in \`e2e\` on the local cluster, and written by \`npm run docs\`.
 
 - **lost** and **doubled** are the oracle's (\`services/testing/oracle.ts\`): it reads the streams and every Job that ever was, not what the services say.
 - **time to heal** is from the end of the fault, or from its begin when it ends by itself, to the first creation or outcome that was recorded after it.

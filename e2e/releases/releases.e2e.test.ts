@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ensureBinaries } from "../scripts/cluster/binaries.ts";
-import { LocalCluster } from "../scripts/cluster/cluster.ts";
-import { testProfile } from "../scripts/install/profile.ts";
-import { Installation, NOTHING } from "./harness/installation.ts";
-import { TestRelease } from "./harness/release.ts";
+import { ensureBinaries } from "../../scripts/cluster/binaries.ts";
+import { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { testProfile } from "../../scripts/install/profile.ts";
+import { Installation, NOTHING } from "../harness/installation.ts";
+import { SMALL, TestRelease } from "../harness/release.ts";
 
 const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
 
@@ -30,22 +30,22 @@ async function expectEachOnce(millrace: Installation, ids: readonly string[]): P
 
 // Each of the three has releases of its own and mostly waits for pods: they run beside each other.
 describe.concurrent("two releases that share a namespace of Jobs", () => {
-  const other = new TestRelease({
-    cluster,
-    names: { release: "other", namespace: "other", jobsNamespace: testProfile.jobsNamespace },
-  });
+  const jobsNamespace = "pair-jobs";
+  const names = ["one", "other"].map((name) => ({ release: name, namespace: name, jobsNamespace }));
+  const releases = names.map((each) => new TestRelease({ cluster, names: each }));
   beforeAll(async () => {
-    await other.kubectl(["create", "namespace", "other"]);
-    await other.upgrade();
+    for (const release of releases) await release.createNamespaces();
+    await Promise.all(releases.map((release) => release.upgrade(SMALL)));
   });
   afterAll(async () => {
-    await other.uninstall();
-    await other.kubectl(["delete", "namespace", "other", "--wait=true", "--timeout=120s"]);
+    await Promise.all(releases.map((release) => release.uninstall()));
+    for (const release of releases) await release.deleteNamespaces();
   });
 
   it("N6: each runs and settles the same id, and leaves the other's Job alone", async () => {
-    await using first = await Installation.open();
-    await using second = await Installation.open(other.names);
+    const [one, other] = names;
+    await using first = await Installation.open(one);
+    await using second = await Installation.open(other);
     const body = { id: "in-both", template: "hello", params: { name: "both" } };
     await Promise.all([first.publish("jobs.default.hello", body), second.publish("jobs.default.hello", body)]);
     await Promise.all([expectEachOnce(first, ["in-both"]), expectEachOnce(second, ["in-both"])]);

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { LocalCluster } from "../scripts/cluster/cluster.ts";
-import { ClusterLayout, stateHome } from "../scripts/cluster/layout.ts";
-import { testProfile } from "../scripts/install/profile.ts";
-import type { TailedEvent } from "./harness/event-tail.ts";
-import { Installation, NOTHING } from "./harness/installation.ts";
+import { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
+import { testProfile } from "../../scripts/install/profile.ts";
+import type { TailedEvent } from "../harness/event-tail.ts";
+import { Installation, NOTHING } from "../harness/installation.ts";
 
 const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
 const layout = new ClusterLayout({ name: testProfile.cluster, stateHome: stateHome() });

@@ -1,12 +1,12 @@
 import type { V1PodList } from "@kubernetes/client-node";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { LABEL } from "../libs/contract/names.ts";
-import type { TailedEvent } from "./harness/event-tail.ts";
-import { FaultReport, tally } from "./harness/fault-report.ts";
-import { Installation, NOTHING } from "./harness/installation.ts";
-import { Jobs } from "./harness/jobs.ts";
-import { TestRelease } from "./harness/release.ts";
-import { HERE, SecondNode } from "./harness/second-node.ts";
+import { LABEL } from "../../libs/contract/names.ts";
+import type { TailedEvent } from "../harness/event-tail.ts";
+import { FaultReport, tally } from "../harness/fault-report.ts";
+import { Installation, NOTHING } from "../harness/installation.ts";
+import { Jobs } from "../harness/jobs.ts";
+import { TestRelease } from "../harness/release.ts";
+import { HERE, SecondNode } from "../harness/second-node.ts";
 
 /** A failure that counts would be the end of the job. */
 const ONLY_ATTEMPT = { backoffLimit: 0, nodeSelector: HERE } as const;

@@ -1,12 +1,12 @@
 import type { V1NodeList, V1PodList } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LABEL } from "../libs/contract/names.ts";
-import { podEnded } from "../libs/contract/observation.ts";
-import { parseQuantity } from "../libs/contract/units.ts";
-import { podView } from "../libs/kube/views.ts";
-import type { TailedEvent } from "./harness/event-tail.ts";
-import { Installation, NOTHING } from "./harness/installation.ts";
-import { Jobs } from "./harness/jobs.ts";
+import { LABEL } from "../../libs/contract/names.ts";
+import { podEnded } from "../../libs/contract/observation.ts";
+import { parseQuantity } from "../../libs/contract/units.ts";
+import { podView } from "../../libs/kube/views.ts";
+import type { TailedEvent } from "../harness/event-tail.ts";
+import { Installation, NOTHING } from "../harness/installation.ts";
+import { Jobs } from "../harness/jobs.ts";
 
 /** A first process ignores TERM unless it says otherwise, and would hold its pod for the whole grace period. */
 const ENDLESS = "trap 'exit 143' TERM; sleep 600 & wait";

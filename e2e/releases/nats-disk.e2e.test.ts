@@ -8,7 +8,7 @@ import { FaultLoad } from "../harness/fault-load.ts";
 import { Installation } from "../harness/installation.ts";
 import { Jobs } from "../harness/jobs.ts";
 import { LocalVolume } from "../harness/local-volume.ts";
-import { TestRelease } from "../harness/release.ts";
+import { SMALL, TestRelease } from "../harness/release.ts";
 
 const LOAD = process.env["SOAK"] === "1" ? 40 : 4;
 const names = { release: "full", namespace: "full", jobsNamespace: "full" } as const;
@@ -24,13 +24,7 @@ beforeAll(async () => {
   release = new TestRelease({ cluster, names });
   await release.createNamespaces();
   await disk.create((args, input) => release.kubectl(args, input));
-  await release.upgrade({
-    "nats.storage.storageClassName": disk.name,
-    "monitor.replicas": 1,
-    "monitor.terminationGracePeriodSeconds": 6,
-    "dispatcher.replicas": 1,
-    "dispatcher.terminationGracePeriodSeconds": 6,
-  });
+  await release.upgrade({ "nats.storage.storageClassName": disk.name, ...SMALL });
   millrace = await Installation.open(names);
   jobs = await Jobs.open(millrace, "full");
 }, 300_000);

@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { isTerminal } from "../libs/contract/record.ts";
-import { pause } from "../libs/runtime/backoff.ts";
-import { command } from "../scripts/cluster/command.ts";
-import { violations, violationsAtRest } from "../services/testing/oracle.ts";
-import { gatherEvidence, JobHistory } from "./harness/evidence.ts";
-import { Installation } from "./harness/installation.ts";
-import { Killer } from "./harness/killer.ts";
+import { isTerminal } from "../../libs/contract/record.ts";
+import { pause } from "../../libs/runtime/backoff.ts";
+import { command } from "../../scripts/cluster/command.ts";
+import { violations, violationsAtRest } from "../../services/testing/oracle.ts";
+import { gatherEvidence, JobHistory } from "../harness/evidence.ts";
+import { Installation } from "../harness/installation.ts";
+import { Killer } from "../harness/killer.ts";
 
 const SOAK = process.env["SOAK"] === "1";
 const COUNT = SOAK ? 300 : 40;

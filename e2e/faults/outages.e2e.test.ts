@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { consumerName, STREAM } from "../libs/contract/streams.ts";
-import { ClusterLayout, stateHome } from "../scripts/cluster/layout.ts";
-import { Installation, NOTHING } from "./harness/installation.ts";
-import { Jobs } from "./harness/jobs.ts";
+import { consumerName, STREAM } from "../../libs/contract/streams.ts";
+import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
+import { Installation, NOTHING } from "../harness/installation.ts";
+import { Jobs } from "../harness/jobs.ts";
 
 const LOAD = 30;
 

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { LocalCluster } from "../scripts/cluster/cluster.ts";
-import { command } from "../scripts/cluster/command.ts";
-import { testProfile } from "../scripts/install/profile.ts";
-import { clusterProcesses, Installation, NOTHING } from "./harness/installation.ts";
+import { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { command } from "../../scripts/cluster/command.ts";
+import { testProfile } from "../../scripts/install/profile.ts";
+import { clusterProcesses, Installation, NOTHING } from "../harness/installation.ts";
 
-const cli = join(import.meta.dirname, "../cli/bin/millrace.js");
+const cli = join(import.meta.dirname, "../../cli/bin/millrace.js");
 
 it("a cluster whose processes were all killed without teardown comes back with its jobs' records, and runs the next one", async () => {
   let processes: number[];
@@ -39,7 +39,7 @@ function kill(pid: number): void {
 it("the API server accepts the chart as it is: server-side dry run", async () => {
   const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
   const target = ["--kubeconfig", cluster.kubeconfig, "-n", testProfile.namespace];
-  const chart = join(import.meta.dirname, "../charts/millrace");
+  const chart = join(import.meta.dirname, "../../charts/millrace");
   const rendered = await command(join(cluster.binDir, "helm"), ["template", "dry", chart, ...target]);
   const applied = await command(
     join(cluster.binDir, "kubectl"),
