@@ -18,6 +18,25 @@ const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {}
 const NAMESPACE = "values";
 const EXTRA = ["values-one", "values-two"];
 
+/** In name only: the Prometheus Operator's own would accept less. */
+const SERVICE_MONITORS = {
+  apiVersion: "apiextensions.k8s.io/v1",
+  kind: "CustomResourceDefinition",
+  metadata: { name: "servicemonitors.monitoring.coreos.com" },
+  spec: {
+    group: "monitoring.coreos.com",
+    scope: "Namespaced",
+    names: { kind: "ServiceMonitor", plural: "servicemonitors" },
+    versions: [
+      {
+        ...{ name: "v1", served: true, storage: true },
+        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+      },
+    ],
+  },
+};
+const CRD = `customresourcedefinition/${SERVICE_MONITORS.metadata.name}`;
+
 const run = promisify(execFile);
 const kubectl = (args: readonly string[], input = ""): Promise<string> =>
   command(join(cluster.binDir, "kubectl"), ["--kubeconfig", kubeconfig, ...args], { input });
@@ -31,8 +50,11 @@ beforeAll(async () => {
   await copyFile(cluster.kubeconfig, kubeconfig);
   await kubectl(["config", "set-context", "--current", `--namespace=${NAMESPACE}`]);
   for (const namespace of [NAMESPACE, ...EXTRA]) await kubectl(["create", "namespace", namespace]);
+  await kubectl(["apply", "-f", "-"], JSON.stringify(SERVICE_MONITORS));
+  await kubectl(["wait", "--for=condition=Established", CRD, "--timeout=60s"]);
 });
 afterAll(async () => {
+  await kubectl(["delete", CRD, "--ignore-not-found"]);
   await kubectl(["delete", "namespace", NAMESPACE, ...EXTRA, "--wait=true", "--timeout=120s"]);
   await rm(folder, { recursive: true });
 });

@@ -37,6 +37,7 @@ function environment(): fc.Arbitrary<Json> {
 /** Values in which nothing contradicts anything else, as the chart's own checks want it. */
 export function consistent(values: Values): Values {
   for (const service of ["dispatcher", "monitor"]) account(values[service]);
+  traceHeaders(values["tracing"]);
   const { nats } = values;
   if (!isMap(nats)) return values;
   const external = isMap(nats["external"]) ? nats["external"] : {};
@@ -49,6 +50,11 @@ export function consistent(values: Values): Values {
 function account(service: Json | undefined): void {
   if (!isMap(service) || !isMap(service["serviceAccount"])) return;
   if (service["serviceAccount"]["create"] === false) service["serviceAccount"]["name"] ||= "account";
+}
+
+function traceHeaders(tracing: Json | undefined): void {
+  if (!isMap(tracing) || !isMap(tracing["headers"])) return;
+  if (tracing["headers"]["existingSecret"]) tracing["headers"]["key"] ||= "headers";
 }
 
 const WAYS = ["credsKey", "tokenKey", "nkeyKey", "passwordKey"];

@@ -128,7 +128,9 @@ const validFields: Overrides = {
   ),
   "nats.extraVolumes": fc.constant([{ name: "more", secret: { secretName: "more", defaultMode: 0o440 } }]),
   "nats.extraVolumeMounts": fc.constant([]),
+  "metrics.serviceMonitor.labels": map(labelKey, labelValue),
   "networkPolicy.natsFrom": fc.array(peer, { maxLength: 3 }),
+  "tracing.headers.key": secretKey,
   "test.body": anyText,
 };
 
