@@ -82,6 +82,11 @@ export class Dispatcher implements Service {
     return this.#posting.postLimit;
   }
 
+  /** How long ago the API server last answered a POST, or was given up. */
+  get sinceTurnMs(): number {
+    return this.#posting.sinceTurnMs;
+  }
+
   /** One batch of one queue. Never throws: a message whose handling fails is delivered again. */
   async dispatch(messages: readonly PulledMessage[], queue: string, config: QueueConfig): Promise<void> {
     const { instance, records, rejections, metrics, log } = this.#options;

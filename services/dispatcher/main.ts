@@ -58,8 +58,10 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
     nowMs,
   });
 
-  // What waits for a namespace is not in a batch any more, and what waits for its turn gets it, also when the API server accepts nothing.
-  const batches = new WorkUnderWay("pull", { stallAfterMs: 900_000, freeForMs: () => link.upForMs() });
+  // What waits for a namespace is not in a batch any more. What waits for its turn may wait for long, behind heavier queues or a slow API server,
+  // and as long as turns come back that is nobody's fault here.
+  const freeForMs = (): number => Math.min(link.upForMs(), working?.dispatcher.sinceTurnMs ?? Number.POSITIVE_INFINITY);
+  const batches = new WorkUnderWay("pull", { stallAfterMs: 900_000, freeForMs });
   let working: { readonly dispatcher: Dispatcher; readonly loops: PullLoops } | undefined;
   const work = (): readonly Service[] => {
     const dispatcher = new Dispatcher({

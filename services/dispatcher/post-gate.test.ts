@@ -120,6 +120,18 @@ describe("PostGate: how many at once", () => {
     expect(bench.gate.limit).toBe(2);
   });
 
+  it("tells how long no turn has come back: a line that is long and moves is not one that stands still", async () => {
+    const bench = new Bench({ initialLimit: 1 });
+    await bench.enterAll(names("m", 3));
+    expect(bench.gate.sinceTurnMs).toBe(Number.POSITIVE_INFINITY);
+    await bench.release("m0");
+    expect(bench.gate.sinceTurnMs).toBe(0);
+    bench.clock.advance(5_000);
+    expect(bench.gate.sinceTurnMs).toBe(5_000);
+    await bench.release("m1", "overload");
+    expect(bench.gate.sinceTurnMs).toBe(0);
+  });
+
   it("a turn that is given back twice counts once", async () => {
     const gate = new PostGate({ clock: new FakeClock() });
     const release = await gate.enter({ queue: "a", weight: 1, retry: false, signal: never });

@@ -45,6 +45,7 @@ export class PostGate {
   #age = 0;
   #virtualTime = 0;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  #lastTurnAtMs = Number.NEGATIVE_INFINITY;
   #cancelWake: (() => void) | undefined;
 
   constructor(options: {
@@ -69,6 +70,11 @@ export class PostGate {
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** How long ago a turn was given back. While turns come back, whoever waits for one waits for its place in the line, however long that takes. */
+  get sinceTurnMs(): number {
+    return this.#clock.nowMs() - this.#lastTurnAtMs;
   }
 
   /** Resolves with the turn; undefined when the signal aborts before. */
@@ -151,6 +157,7 @@ export class PostGate {
       if (age === this.#age) this.#learn(outcome);
       this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#clock.nowMs() + Math.min(retryAfterMs, LONGEST_PAUSE_MS));
       this.#inFlight -= 1;
+      this.#lastTurnAtMs = this.#clock.nowMs();
       this.#serve();
     };
   }

@@ -140,6 +140,10 @@ export class Posting {
     return this.#gate.limit;
   }
 
+  get sinceTurnMs(): number {
+    return this.#gate.sinceTurnMs;
+  }
+
   /** Brings `millrace_blocked_seconds_total` up to now. */
   countBlockedTime(): void {
     this.#blockages.count();
