@@ -5,6 +5,6 @@ FROM ${BASE}
 COPY dist/image /app
 WORKDIR /app
 USER 65532:65532
-ENV NODE_ENV=production
+ENV NODE_ENV=production MALLOC_ARENA_MAX=1
 # The chart's argument names the service: dispatcher, monitor.
-ENTRYPOINT ["/nodejs/bin/node", "/app/main.js"]
+ENTRYPOINT ["/nodejs/bin/node", "--max-old-space-size-percentage=50", "/app/main.js"]

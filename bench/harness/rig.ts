@@ -4,10 +4,12 @@ import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManage
 import type { NatsConnection } from "@nats-io/transport-node";
 import { connect } from "@nats-io/transport-node";
 import type { Instance } from "../../libs/contract/names.ts";
+import { consumerName, STREAM } from "../../libs/contract/streams.ts";
 import { type LiveConfig, parseDispatchConfig } from "../../libs/kube/dispatch-config-source.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { QueueConsumers } from "../../libs/streams/queue-consumers.ts";
 import { network } from "../../scripts/cluster/network.ts";
+import { NODE_ARGUMENTS, SERVICE_ENVIRONMENT } from "../../scripts/install/product-image.ts";
 import { SERVICE_MEMORY_BYTES, withMemoryLimit } from "./memory-limit.ts";
 import { BenchProcess } from "./processes.ts";
 import { RawPoster } from "./raw-poster.ts";
@@ -126,7 +128,7 @@ export class Rig implements AsyncDisposable {
     await provisioner.streams();
     await provisioner.consumers(config);
     const env = (service: RigService, port: number): Record<string, string> => ({
-      NODE_ENV: "production",
+      ...SERVICE_ENVIRONMENT,
       KUBECONFIG: stage.cluster.kubeconfig,
       MILLRACE_INSTANCE: instance,
       POD_NAME: `millrace-${service}-0`,
@@ -142,7 +144,14 @@ export class Rig implements AsyncDisposable {
     const profiler = stage.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${join(stage.profiles, name)}`];
     const begin = async (service: RigService): Promise<BenchProcess> => {
       const port = firstPort + 1 + options.services.indexOf(service);
-      const node = [process.execPath, ...profiler, ...(options.nodeArguments ?? []), join(stage.bundle, "main.js"), service];
+      const node = [
+        process.execPath,
+        ...NODE_ARGUMENTS,
+        ...profiler,
+        ...(options.nodeArguments ?? []),
+        join(stage.bundle, "main.js"),
+        service,
+      ];
       const command = withMemoryLimit(node, {
         cluster: stage.cluster.name,
         name: `bench-${name}-${service}`,
@@ -200,8 +209,8 @@ export class Rig implements AsyncDisposable {
     await this.#consumers.pause(QUEUE, {});
     await this.publish(ids.slice(1));
     return async () => {
-      await this.#consumers.resume(QUEUE);
-      // nats-server 2.15.2 wakes waiting pulls for a message, not for the end of a pause.
+      // A pause that is cleared is over at once, and whoever waits is woken by a message; a queue that is resumed goes on a moment later.
+      await this.streams.consumers.resume(STREAM.jobs, consumerName(QUEUE));
       await this.publish(ids.slice(0, 1));
     };
   }

@@ -12,6 +12,7 @@ export interface NodeServiceImageOptions {
   readonly bundleDir: string;
   readonly reference: string;
   readonly entrypoint: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
   /** @default the binary of the `node` npm package of this checkout */
   readonly nodeBinary?: string;
 }
@@ -116,7 +117,7 @@ export async function buildNodeServiceImage(options: NodeServiceImageOptions): P
     layers: [await nodeLayer(options.nodeBinary ?? ownNode), [{ kind: "tree", path: "app", source: options.bundleDir }]],
     entrypoint: options.entrypoint,
     user: nonRoot,
-    environment: { ...path, NODE_ENV: "production", SSL_CERT_FILE: certificateBundle },
+    environment: { ...path, ...options.environment, SSL_CERT_FILE: certificateBundle },
     workingDir: "/app",
   });
 }
