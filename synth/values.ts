@@ -177,7 +177,10 @@ export const values = {
     endpoint: text(
       "",
       "Address of the collector's receiver for OTLP over HTTP, such as `http://otel-collector.monitoring:4318`; empty = nothing is traced. Without user and password.",
-      { pattern: "^(https?://[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?(/[A-Za-z0-9._/-]*)?)?$" },
+      {
+        pattern:
+          "^(https?://[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?(/[A-Za-z0-9._/-]*)?)?$",
+      },
     ),
     samplePercent: int(
       100,
