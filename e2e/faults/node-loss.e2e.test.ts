@@ -5,7 +5,7 @@ import type { TailedEvent } from "../harness/event-tail.ts";
 import { FaultReport, tally } from "../harness/fault-report.ts";
 import { Installation, NOTHING } from "../harness/installation.ts";
 import { Jobs } from "../harness/jobs.ts";
-import { TestRelease } from "../harness/release.ts";
+import { SMALL, TestRelease } from "../harness/release.ts";
 import { HERE, SecondNode } from "../harness/second-node.ts";
 
 /** A failure that counts would be the end of the job. */
@@ -32,16 +32,16 @@ let otherJobs: Jobs;
 beforeAll(async () => {
   millrace = await Installation.open();
   jobs = await Jobs.open(millrace, "loss");
-  node = await SecondNode.join(millrace);
   other = new TestRelease({ cluster: millrace.cluster, names });
-  await other.createNamespaces();
+  [node] = await Promise.all([SecondNode.join(millrace), other.createNamespaces()]);
   await node.here("node1");
   await Promise.all([node.lead(), other.upgrade(onNode1())]);
 }, 180_000);
 
 afterAll(async () => {
   await jobs[Symbol.asyncDispose]();
-  await Promise.all([other.uninstall().then(() => other.deleteNamespaces()), node[Symbol.asyncDispose]()]);
+  await other.discard();
+  await node[Symbol.asyncDispose]();
   await millrace[Symbol.asyncDispose]();
 }, 180_000);
 
@@ -51,13 +51,13 @@ function onNode1(): Readonly<Record<string, unknown>> {
     [`${service}.nodeSelector`]: { "kubernetes.io/hostname": name },
     [`${service}.tolerations`]: [{ operator: "Exists" }],
   });
-  // At the end NATS goes at the same moment, and they would wait for it.
-  const soon = { terminationGracePeriodSeconds: 6, replicas: 1 };
-  const services = ["monitor", "dispatcher"].map((name) => ({
-    ...on(name, "node0"),
-    ...Object.fromEntries(Object.entries(soon).map(([key, value]) => [`${name}.${key}`, value])),
-  }));
-  return Object.assign({ "nats.storage.storageClassName": node.volume.name }, on("nats", "node1"), ...services);
+  return {
+    "nats.storage.storageClassName": node.volume.name,
+    ...SMALL,
+    ...on("nats", "node1"),
+    ...on("monitor", "node0"),
+    ...on("dispatcher", "node0"),
+  };
 }
 
 const eventOf = async (id: string, kind: string, queue = "default"): Promise<TailedEvent> => {

@@ -38,7 +38,7 @@ export class TestRelease {
   /** Both namespaces enforce Pod Security `restricted`: whatever runs in them has passed. */
   async createNamespaces(): Promise<void> {
     const labels = { "pod-security.kubernetes.io/enforce": "restricted" };
-    for (const name of new Set([this.names.namespace, this.names.jobsNamespace])) {
+    for (const name of this.#namespaces()) {
       const manifest = { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
       await this.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(manifest));
     }
@@ -65,14 +65,23 @@ export class TestRelease {
     await this.#run(["uninstall", this.names.release, "-n", this.names.namespace, "--wait", "--timeout", "3m"]);
   }
 
+  /** Uninstalled, and its namespaces deleted, while nobody waits: its names cannot be used again in this cluster. */
+  async discard(): Promise<void> {
+    await this.#run(["uninstall", this.names.release, "-n", this.names.namespace]);
+    await this.kubectl(["delete", "namespace", ...this.#namespaces(), "--wait=false"]);
+  }
+
   /** Resolves when the namespaces are really gone, with whatever ran in them. */
   async deleteNamespaces(): Promise<void> {
-    const names = [...new Set([this.names.namespace, this.names.jobsNamespace])];
-    await this.kubectl(["delete", "namespace", ...names, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+    await this.kubectl(["delete", "namespace", ...this.#namespaces(), "--ignore-not-found", "--wait=true", "--timeout=120s"]);
   }
 
   kubectl(args: readonly string[], input = ""): Promise<string> {
     return command(join(this.#cluster.binDir, "kubectl"), ["--kubeconfig", this.#cluster.kubeconfig, ...args], { input });
+  }
+
+  #namespaces(): string[] {
+    return [...new Set([this.names.namespace, this.names.jobsNamespace])];
   }
 
   #run(args: readonly string[], input = ""): Promise<string> {

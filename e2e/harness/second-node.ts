@@ -40,13 +40,15 @@ export class SecondNode implements AsyncDisposable {
     this.#layout = new ClusterLayout({ name: millrace.cluster.name, stateHome: stateHome() }).node(NODE);
   }
 
-  /** Joins it, with all images. */
+  /** Joins it, with all images. The services are put on it by `lead`; meanwhile there are none. */
   static async join(millrace: Installation): Promise<SecondNode> {
     const node = new SecondNode(millrace);
-    await millrace.cluster.up({ nodes: 2 });
-    const [, images] = installSteps(testProfile);
-    await images?.run(() => {});
-    await node.volume.create((args, input) => millrace.kubectl(args, input));
+    const joined = async (): Promise<void> => {
+      await millrace.cluster.up({ nodes: 2 });
+      const [, images] = installSteps(testProfile);
+      await images?.run(() => {});
+    };
+    await Promise.all([joined(), node.#scale(0), node.volume.create((args, input) => millrace.kubectl(args, input))]);
     return node;
   }
 
@@ -62,7 +64,6 @@ export class SecondNode implements AsyncDisposable {
 
   /** Of each service one replica on each node, the leader on this one: it is the first that comes. */
   async lead(): Promise<void> {
-    await this.#scale(0);
     await this.#kubectl("cordon", "node0");
     await this.#scale(1);
     await this.#kubectl("uncordon", "node0");
