@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
-import { CpuMeter, residentBytes } from "./harness/cpu.ts";
+import { CpuMeter, type Memory, memoryOf } from "./harness/cpu.ts";
 import { jobBodies } from "./harness/job-bodies.ts";
 import { quiet } from "./harness/quiet.ts";
 import { each, type RawPoster } from "./harness/raw-poster.ts";
@@ -11,8 +11,8 @@ import type { Variant } from "./harness/rounds.ts";
 export interface Trial {
   readonly jobsPerSecond: number;
   readonly cpuMsPerJob: Readonly<Record<string, number>>;
-  /** Resident bytes at the end of the measurement, when all Jobs are there. */
-  readonly resident: Readonly<Record<string, number>>;
+  /** At the end of the measurement, when all Jobs are there. */
+  readonly memory: Readonly<Record<string, Memory>>;
 }
 
 export interface TrialOptions {
@@ -42,8 +42,8 @@ export function trials(options: TrialOptions): Variant<Trial>[] {
     const meter = new CpuMeter(watched);
     const elapsedMs = await work();
     const cpuMsPerJob = Object.fromEntries(Object.entries(meter.read()).map(([name, ms]) => [name, ms / count]));
-    const resident = Object.fromEntries(Object.entries(watched).map(([name, pid]) => [name, residentBytes(pid)]));
-    return { jobsPerSecond: (count / elapsedMs) * 1000, cpuMsPerJob, resident };
+    const memory = Object.fromEntries(Object.entries(watched).map(([name, pid]) => [name, memoryOf(pid)]));
+    return { jobsPerSecond: (count / elapsedMs) * 1000, cpuMsPerJob, memory };
   };
   const ids = (name: string, round: number): string[] => Array.from({ length: count }, (_, n) => `${name}-${round}-${n}`);
   /** Says whether it was all there, and removes it. */

@@ -11,6 +11,8 @@ export const dispatch: Bench = { name: "dispatch", shape: "api", run };
 const SLOTS = 10_000;
 const COUNT = { full: 1_000, quick: 400 };
 const MB = 1_000_000;
+const WHOLE_LIFE =
+  "a life is four requests to the API server where the loop makes two (the list of pods, of which there are none here, and the PATCH of the ttl), each told to two watches, and it has most of the CPU";
 
 async function run(stage: Stage): Promise<Report> {
   const count = stage.quick ? COUNT.quick : COUNT.full;
@@ -29,6 +31,7 @@ async function run(stage: Stage): Promise<Report> {
       "`raw POST` is a loop that POSTs the same bytes, made beforehand, on 32 kept-alive connections and does nothing with the answers.",
       "`dispatcher` ends when the last Job is created; nobody keeps records. `engine` is dispatcher and monitor, and ends when the last record is `running` and has its `created` event.",
       "`engine, whole life` lets each Job be completed, by the status PATCH that the Job controller would send, as soon as it is created; it ends when the last record is `succeeded` and its message acknowledged. It is compared with a raw loop of POST and the same PATCH.",
+      "Memory is a process's own; the pages of the Node binary, which all processes of a machine share and the kernel may drop, are told beside it. The processes are limited as in the chart (256 MiB).",
       "A ratio is taken within each round; given are the median and the range of the rounds.",
     ],
     goals: goals(results, count),
@@ -37,28 +40,37 @@ async function run(stage: Stage): Promise<Report> {
 }
 
 function goals(results: ReadonlyMap<string, readonly Trial[]>, count: number): Goal[] {
-  const share = (what: string, name: string, base: string, target: number): Goal => {
+  const share = (what: string, name: string, base: string, target: number, whyNot?: string): Goal => {
     const bases = rates(results, base);
     const shares = rates(results, name).map((rate, round) => (100 * rate) / (bases[round] ?? Number.NaN));
-    return { what, target: `≥ ${target} %`, figure: `${spread(shares)} %`, met: median(shares) >= target };
+    const met = median(shares) >= target;
+    const note = met || whyNot === undefined ? {} : { note: whyNot };
+    return { what, target: `≥ ${target} %`, figure: `${spread(shares)} %`, met, ...note };
   };
   return [
     share("dispatcher alone, of a raw loop of POSTs", "dispatcher", "raw POST", 90),
     share("whole engine until all records are running, of a raw loop of POSTs", "engine", "raw POST", 60),
-    share("whole engine, whole life, of a raw loop of POSTs and status PATCHes", "engine, whole life", "raw POST + status", 60),
+    share(
+      "whole engine, whole life, of a raw loop of POSTs and status PATCHes",
+      "engine, whole life",
+      "raw POST + status",
+      60,
+      WHOLE_LIFE,
+    ),
     ...["dispatcher", "monitor"].map((name) => memory(results, name, count)),
   ];
 }
 
 /** At the end of a trial with `count` live Jobs. */
 function memory(results: ReadonlyMap<string, readonly Trial[]>, name: string, count: number): Goal {
-  const bytes = (results.get("engine") ?? []).map(({ resident }) => resident[name] ?? Number.NaN);
+  const seen = (results.get("engine") ?? []).flatMap((trial) => trial.memory[name] ?? []);
+  const own = seen.map((memory) => memory.own / MB);
   const limit = 100 * MB + 500 * count;
   return {
     what: `memory of the ${name} with ${count} live Jobs, after all that went before`,
     target: `≤ ${Math.round(limit / MB)} MB (100 MB + 0.5 KB for each)`,
-    figure: `${spread(bytes.map((value) => value / MB))} MB resident`,
-    met: median(bytes) <= limit,
+    figure: `${spread(own)} MB of its own; ${spread(seen.map(({ resident }) => resident / MB))} MB with Node's program file`,
+    met: median(own) * MB <= limit,
   };
 }
 

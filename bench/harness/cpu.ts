@@ -30,7 +30,15 @@ function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
 }
 
-/** Resident memory in bytes. */
-export function residentBytes(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+export interface Memory {
+  /** All that is in memory of it, in bytes. */
+  readonly resident: number;
+  /** Without the pages of files: those of the Node binary, some 45 MB, are one copy for all processes of a machine, and the kernel may drop them. */
+  readonly own: number;
+}
+
+export function memoryOf(pid: number): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const bytes = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]) * 1024;
+  return { resident: bytes("VmRSS"), own: bytes("RssAnon") };
 }
