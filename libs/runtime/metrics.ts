@@ -164,6 +164,12 @@ export class Metrics {
     "Looks at a Job that failed, as when its outcome could not be recorded; each is repeated after a pause.",
     [],
   );
+  readonly sweepFailures = this.#counter(
+    MONITOR,
+    "millrace_sweep_failures_total",
+    "Parts of a sweep that failed, as when a stream has no leader; what they find and measure is as old as their last success.",
+    [],
+  );
   readonly streamFill = this.#gauge(
     MONITOR,
     "millrace_stream_fill_ratio",

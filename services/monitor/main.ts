@@ -165,7 +165,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
         nowMs: () => client.serverNowMs(),
         log,
       }),
-      new Sweeper({ records, observer, reconciler, namespaces, others, enqueue, intervalMs, heartbeat: sweepBeat, log }),
+      new Sweeper({ records, observer, reconciler, namespaces, others, enqueue, intervalMs, heartbeat: sweepBeat, metrics, log }),
     ];
   };
   const election = new LeaseElection({

@@ -43,6 +43,7 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], n
   const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, nowMs, log: silentLog });
   const reconciler = bench.newReconciler({ observer });
   const heartbeat = new Heartbeat("sweep", { stallAfterMs: 60_000 });
+  const metrics = new Metrics("monitor");
   const sweeper = new Sweeper({
     records: bench.streams.store.records,
     observer,
@@ -52,6 +53,7 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], n
     enqueue,
     intervalMs: 20,
     heartbeat,
+    metrics,
     log: silentLog,
   });
   const parts = [observer, queue, sweeper];
@@ -59,6 +61,7 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], n
     observer,
     sweeper,
     heartbeat,
+    metrics,
     start: async () => {
       for (const part of parts) await part.start();
     },
@@ -151,10 +154,12 @@ describe("Sweeps", () => {
   it("one that fails keeps none of the others from being done", async () => {
     const rounds = new Rounds();
     const failing = { sweep: () => Promise.reject(new Error("broken")) };
-    const { sweeper } = monitor(["jobs"], [failing, rounds]);
+    const { sweeper, metrics } = monitor(["jobs"], [failing, rounds]);
     await sweeper.start();
     await until(async () => expect(rounds.done).toBeGreaterThanOrEqual(2));
     await sweeper.stop();
+    // What it would have measured is old, and that shows.
+    expect((await metrics.sweepFailures.get()).values[0]?.value).toBeGreaterThanOrEqual(2);
   });
 
   it("a record that cannot be read keeps none of the others from being looked at", async () => {

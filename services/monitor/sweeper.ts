@@ -3,6 +3,7 @@ import { pause } from "../../libs/runtime/backoff.ts";
 import type { Heartbeat } from "../../libs/runtime/health.ts";
 import type { Service } from "../../libs/runtime/lifecycle.ts";
 import type { Log } from "../../libs/runtime/log.ts";
+import type { Metrics } from "../../libs/runtime/metrics.ts";
 import type { RecordStore } from "../../libs/streams/records.ts";
 import type { Observer } from "./observer.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -23,6 +24,7 @@ export interface SweeperOptions {
   readonly intervalMs: number;
   readonly log: Log;
   readonly heartbeat: Heartbeat;
+  readonly metrics: Pick<Metrics, "sweepFailures">;
 }
 
 /**
@@ -63,11 +65,13 @@ export class Sweeper implements Service, Sweep {
 
   /** Once through everything. One part that fails keeps none of the others from being done. */
   async sweep(signal: AbortSignal): Promise<void> {
-    const { others, heartbeat, log } = this.#options;
+    const { others, heartbeat, metrics, log } = this.#options;
     const beat = (): void => heartbeat.beat();
     for (const part of [() => this.#lookThrough(signal), ...others.map((other) => () => other.sweep(signal, beat))]) {
       await part().catch((error: unknown) => {
-        if (!signal.aborted) log.warn("sweep.failed", { problem: errorText(error) });
+        if (signal.aborted) return;
+        metrics.sweepFailures.inc();
+        log.warn("sweep.failed", { problem: errorText(error) });
       });
       beat();
     }

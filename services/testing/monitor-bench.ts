@@ -133,6 +133,7 @@ export class MonitorBench implements AsyncDisposable {
       enqueue: (uid) => void enqueued.add(uid),
       intervalMs: 3_600_000,
       heartbeat: new Heartbeat("sweep", { stallAfterMs: 60_000 }),
+      metrics: new Metrics("monitor"),
       log: silentLog,
     });
     await sweeper.sweep(new AbortController().signal);

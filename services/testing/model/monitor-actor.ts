@@ -76,6 +76,7 @@ export class MonitorActor {
       intervalMs: 1,
       log,
       heartbeat: new Heartbeat("sweep", { stallAfterMs: 1 }),
+      metrics,
     });
   }
 
