@@ -7,7 +7,7 @@ import { poll } from "../../scripts/cluster/polling.ts";
 import { FaultLoad } from "../harness/fault-load.ts";
 import { Installation } from "../harness/installation.ts";
 import { Jobs, only } from "../harness/jobs.ts";
-import { BLOCK_SIGNAL, rigVariables, rollOut } from "../harness/rigged-services.ts";
+import { blocked, rigVariables, rollOut } from "../harness/rigged-services.ts";
 import { leader, type ServiceProcess, serviceProcesses } from "../harness/service-processes.ts";
 
 /** The ids of another run on a cluster that was kept are other jobs. */
@@ -70,8 +70,8 @@ async function upgradeUnderLoad(name: string, variables: Parameters<typeof rollO
 }
 
 it("R20: an upgrade that changes every pod", async () => {
-  const dispatcher = rigVariables({ blockMs: SILENT_MS, clockMs: TEN_MINUTES_MS });
-  const monitor = rigVariables({ blockMs: SILENT_MS, clockMs: -TEN_MINUTES_MS });
+  const dispatcher = rigVariables({ clockMs: TEN_MINUTES_MS });
+  const monitor = rigVariables({ clockMs: -TEN_MINUTES_MS });
   await upgradeUnderLoad("upgrade", { dispatcher, monitor });
 });
 
@@ -171,10 +171,7 @@ describe.each(rounds)("silent for longer than leases last (%s)", (round) => {
 
   it.concurrent("the event loop of a dispatcher is blocked", async () => {
     const victim = await anyDispatcher();
-    const load = await duringSilence(`block-dispatcher-${round}`, async () => {
-      process.kill(victim.pid, BLOCK_SIGNAL);
-      await silence();
-    });
+    const load = await duringSilence(`block-dispatcher-${round}`, () => blocked(victim, silence));
     await load.expectEachOnce({
       fault: "dispatcher: event loop blocked",
       what: "what it had pulled was delivered to another when its leases had run out; it made none of it again",
@@ -194,10 +191,7 @@ describe.each(rounds)("the other way round (%s)", (round) => {
 
   it.concurrent("the event loop of the leading monitor is blocked, and another leads", async () => {
     const victim = await leadingMonitor();
-    const load = await duringSilence(`block-monitor-${round}`, async () => {
-      process.kill(victim.pid, BLOCK_SIGNAL);
-      await anotherLeads(victim);
-    });
+    const load = await duringSilence(`block-monitor-${round}`, () => blocked(victim, () => anotherLeads(victim)));
     await load.expectEachOnce({
       fault: "monitor: the leader's event loop blocked",
       what: "another led when the Lease had run out; the old one found its term over",

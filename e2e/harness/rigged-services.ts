@@ -1,15 +1,18 @@
+import { existsSync, writeFileSync } from "node:fs";
 import type { Installation } from "./installation.ts";
+import type { ServiceProcess } from "./service-processes.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
-/** A block must be longer than the clock of whoever waits: 15 s for a message's lease and for a Lease. */
-export const BLOCK_SIGNAL = "SIGUSR2";
+const BLOCK_SIGNAL = "SIGUSR2";
+const UNBLOCKED = "/tmp/unblocked";
 
 /**
- * What is loaded before a service's own program: its clock is shifted by FAULT_CLOCK_MS, and SIGUSR2 keeps its event loop busy for FAULT_BLOCK_MS.
+ * What is loaded before a service's own program: its clock is shifted by FAULT_CLOCK_MS, and SIGUSR2 holds its event loop until there is a file.
  * Sources of time that only measure (`performance.now`, timers) stay what they are, as on a machine whose clock is wrong.
  */
 const PRELOAD = `
+import { existsSync, rmSync } from "node:fs";
 const shiftMs = Number(process.env.FAULT_CLOCK_MS);
 const RealDate = Date;
 const now = () => RealDate.now() + shiftMs;
@@ -19,21 +22,30 @@ globalThis.Date = new Proxy(RealDate, {
   get: (target, name) => (name === "now" ? now : Reflect.get(target, name)),
 });
 process.on("${BLOCK_SIGNAL}", () => {
-  const endMs = performance.now() + Number(process.env.FAULT_BLOCK_MS);
-  while (performance.now() < endMs);
+  while (!existsSync("${UNBLOCKED}")) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+  rmSync("${UNBLOCKED}");
 });`;
+
+/** Its event loop stands still until that is done. The kubelet ends a service that is silent for 25 s or more. */
+export async function blocked({ pid }: ServiceProcess, until: () => Promise<unknown>): Promise<void> {
+  process.kill(pid, BLOCK_SIGNAL);
+  try {
+    await until();
+  } finally {
+    const root = `/proc/${pid}/root`;
+    if (existsSync(root)) writeFileSync(`${root}${UNBLOCKED}`, "");
+  }
+}
 
 export interface Rig {
   readonly clockMs: number;
-  readonly blockMs: number;
 }
 
 /** The variables that make a service rigged. */
-export function rigVariables({ clockMs, blockMs }: Rig): Variables {
+export function rigVariables({ clockMs }: Rig): Variables {
   return {
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(PRELOAD)}`,
     FAULT_CLOCK_MS: String(clockMs),
-    FAULT_BLOCK_MS: String(blockMs),
   };
 }
 
@@ -48,7 +60,7 @@ export async function rollOut(
   for (const name of names) {
     const settings =
       variables === "as-installed"
-        ? Object.keys(rigVariables({ clockMs: 0, blockMs: 0 })).map((key) => `${key}-`)
+        ? Object.keys(rigVariables({ clockMs: 0 })).map((key) => `${key}-`)
         : Object.entries(variables[name]).map(([key, value]) => `${key}=${value}`);
     await inRelease("set", "env", `deployment/${release}-${name}`, ...settings);
   }
