@@ -12,6 +12,9 @@ const COUNT = { full: 1_000, quick: 200 };
 /** Jobs of a burst, from which the rate is taken. */
 const BURST = 600;
 
+const FLUSHES =
+  "each Job costs four flushes to the one disk: its message, its event, its record, and etcd's; at this rate they wait for each other, and the read of the records waits with them";
+
 async function run(stage: Stage): Promise<Report> {
   const count = stage.quick ? COUNT.quick : COUNT.full;
   await using raw = await RawPoster.open({ access: stage.access });
@@ -36,11 +39,13 @@ async function run(stage: Stage): Promise<Report> {
   const added = (q: number, targetMs: number): Goal => {
     const base = of("raw POST", q);
     const values = of("engine", q).map((ms, round) => ms - (base[round] ?? Number.NaN));
+    const met = median(values) <= targetMs;
     return {
       what: `added from publish to Job created, at half load (${perSecond} per second), p${q * 100}`,
       target: `≤ ${targetMs} ms`,
       figure: `${spread(values, 1)} ms`,
-      met: median(values) <= targetMs,
+      met,
+      ...(met ? {} : { note: FLUSHES }),
     };
   };
   return {
