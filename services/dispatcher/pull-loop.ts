@@ -13,8 +13,8 @@ import type { Dispatcher } from "./dispatcher.ts";
 
 /** A multi-get of records is complete up to this many keys (rule D2). */
 const BATCH_MESSAGES = 128;
-/** Batches of one queue that are being decided at once. */
-const BATCHES_IN_FLIGHT = 4;
+/** Of one queue, being decided at once. Messages are counted and not batches: what comes one by one would wait for four others' Jobs. */
+const MESSAGES_IN_FLIGHT = 4 * BATCH_MESSAGES;
 
 /** How long one request for messages is open. */
 const REQUEST_MS = 30_000;
@@ -111,6 +111,7 @@ class PullLoop {
   readonly #log: Log;
   readonly #stop = new AbortController();
   readonly #inFlight = new Set<Promise<void>>();
+  #deciding = 0;
   readonly #backoff = new Backoff({ initialMs: 200, maxMs: 5_000 });
   readonly #running: Promise<void>;
   #messages: ConsumerMessages | undefined;
@@ -187,7 +188,7 @@ class PullLoop {
         this.#problem = undefined;
         const config = this.#config.current.queues[this.#queue];
         if (this.#stop.signal.aborted || config === undefined) for (const message of batch) message.nak();
-        else await this.#hand(this.#dispatcher.dispatch(batch.map(pulledMessage), this.#queue, config));
+        else await this.#hand(this.#dispatcher.dispatch(batch.map(pulledMessage), this.#queue, config), batch.length);
       }
     } finally {
       messages.stop();
@@ -203,13 +204,15 @@ class PullLoop {
   }
 
   /** Resolves when there is room for another batch. */
-  async #hand(work: Promise<void>): Promise<void> {
+  async #hand(work: Promise<void>, messages: number): Promise<void> {
     const end = this.#underWay.begin();
+    this.#deciding += messages;
     const tracked = work.finally(() => {
       end();
+      this.#deciding -= messages;
       this.#inFlight.delete(tracked);
     });
     this.#inFlight.add(tracked);
-    if (this.#inFlight.size >= BATCHES_IN_FLIGHT) await Promise.race(this.#inFlight);
+    while (this.#deciding > MESSAGES_IN_FLIGHT - BATCH_MESSAGES) await Promise.race(this.#inFlight);
   }
 }
