@@ -66,6 +66,9 @@ const HELLO = {
 
 export const growth: Bench = { name: "growth", shape: "api", spendsCluster: true, run };
 
+const GARBAGE =
+  "a full collection leaves the live heap that the table tells; the rest is garbage that V8 lets lie up to half of the container's 256 MiB, and buffers of the lists";
+
 async function run(stage: Stage): Promise<Report> {
   const sizes: readonly Size[] = stage.quick
     ? [
@@ -306,6 +309,7 @@ function reportOf(seen: readonly Seen[]): Report {
         target: `≤ 100 MB + 0.5 KB each = ${allowedMB.toFixed(0)} MB`,
         figure: `${ownMB.map((mb) => mb.toFixed(0)).join(", ")} MB of their own (dispatcher, monitor, monitor restarted); ${perObject.toFixed(0)} bytes of heap each`,
         met: Math.max(...ownMB) <= allowedMB,
+        ...(Math.max(...ownMB) <= allowedMB ? {} : { note: GARBAGE }),
       },
     ],
     tables: [
