@@ -13,8 +13,8 @@ export function recordedFaults(folder = FAULTS_DIR): FaultRow[] {
 
 /** docs/faults.md: what was done to a running installation under load, and what came of it. */
 export function faultsPage(rows: readonly FaultRow[]): string {
-  const lines = rows.map(({ fault, what, jobs, lost, doubled, healMs }) => {
-    const cells = [fault, what, jobs, lost, doubled, seconds(healMs)];
+  const lines = rows.map(({ fault, what, jobs, lost, doubled, healMs, soak }) => {
+    const cells = [fault, what, soak ? `${jobs}, long round` : jobs, lost, doubled, seconds(healMs)];
     return `| ${cells.map((cell) => String(cell).replaceAll("|", "\\|")).join(" | ")} |`;
   });
   return `# Faults
