@@ -1,16 +1,9 @@
-import {
-  AckPolicy,
-  type ConsumerInfo,
-  DeliverPolicy,
-  type JetStreamManager,
-  jetstreamManager,
-  type NextMsgRequest,
-  type SeqMsgRequest,
-} from "@nats-io/jetstream";
+import { AckPolicy, type ConsumerInfo, DeliverPolicy, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
 import { deadLettersFilter } from "../../libs/contract/subjects.ts";
 import { type Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
+import { nextMessage } from "../../libs/streams/next-message.ts";
 
 /** What is known of one queue after its two consumers were asked. */
 interface Backlog {
@@ -65,9 +58,7 @@ export class QueueGauges {
 
   /** The age of the first message that the consumer has not delivered, by the broker's clock. What was delivered and waits still is a dispatcher's. */
   async #oldestMs(stream: string, { config, delivered, ts }: ConsumerInfo): Promise<number> {
-    // The client's type knows this request for direct reads only, which RETRY does not allow.
-    const query: SeqMsgRequest & NextMsgRequest = { seq: delivered.stream_seq + 1, next_by_subj: config.filter_subject ?? ">" };
-    const first = await this.#manager.streams.getMessage(stream, query);
+    const first = await nextMessage(this.#manager, stream, config.filter_subject ?? ">", delivered.stream_seq + 1);
     if (first === null) return 0;
     const nowMs = ts === undefined ? Date.now() : Date.parse(ts);
     return Math.max(0, nowMs - first.time.getTime());

@@ -1,14 +1,9 @@
-import {
-  type ConsumerInfo,
-  type JetStreamManager,
-  jetstreamManager,
-  type NextMsgRequest,
-  type SeqMsgRequest,
-} from "@nats-io/jetstream";
+import { type ConsumerInfo, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { consumerName, STREAM } from "../../libs/contract/streams.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import { isMissing } from "../../libs/streams/errors.ts";
+import { nextMessage } from "../../libs/streams/next-message.ts";
 
 /**
  * Messages that the stream holds though their consumer has counted them as acknowledged: a server whose disk was full forgets removals when it starts
@@ -61,8 +56,7 @@ export class StrandedMessages {
     if (info === undefined || info.paused === true) return undefined;
     const { ack_floor: floor, config } = info;
     if (floor.stream_seq === 0) return undefined;
-    const query: SeqMsgRequest & NextMsgRequest = { seq: 1, next_by_subj: config.filter_subject ?? ">" };
-    const oldest = await this.#manager.streams.getMessage(stream, query);
+    const oldest = await nextMessage(this.#manager, stream, config.filter_subject ?? ">", 1);
     return oldest !== null && oldest.seq <= floor.stream_seq ? oldest.seq : undefined;
   }
 
