@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { command } from "../../scripts/cluster/command.ts";
 import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
 import type { NodeName } from "../../scripts/cluster/node-layout.ts";
+import { persistentVolume } from "../../scripts/cluster/persistent-volume.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
 
 interface LocalVolumeOptions {
@@ -45,7 +46,6 @@ export class LocalVolume {
 
   #objects(): object[] {
     const { name } = this;
-    const onNode = { key: "kubernetes.io/hostname", operator: "In", values: [this.#options.node] };
     const storageClass = {
       apiVersion: "storage.k8s.io/v1",
       kind: "StorageClass",
@@ -53,20 +53,7 @@ export class LocalVolume {
       provisioner: "kubernetes.io/no-provisioner",
       volumeBindingMode: "WaitForFirstConsumer",
     };
-    const volume = {
-      apiVersion: "v1",
-      kind: "PersistentVolume",
-      metadata: { name },
-      spec: {
-        // In name only: a folder has no size of its own.
-        capacity: { storage: "10Gi" },
-        accessModes: ["ReadWriteOnce"],
-        persistentVolumeReclaimPolicy: "Retain",
-        storageClassName: name,
-        local: { path: this.folder },
-        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNode] }] } },
-      },
-    };
-    return [storageClass, volume];
+    const { node } = this.#options;
+    return [storageClass, persistentVolume({ name, node, storageClass: name, folder: this.folder })];
   }
 }

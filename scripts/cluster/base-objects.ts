@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Kubectl } from "./kubectl.ts";
 import type { ClusterLayout } from "./layout.ts";
 import type { NodeName } from "./node-layout.ts";
+import { persistentVolume } from "./persistent-volume.ts";
 
 const VOLUME_COUNT = 8;
 const storageClass = "local";
@@ -63,21 +64,7 @@ export class BaseObjects {
   }
 
   #volume(name: string): object {
-    const onNode = { key: "kubernetes.io/hostname", operator: "In", values: [volumeNode] };
-    return {
-      apiVersion: "v1",
-      kind: "PersistentVolume",
-      metadata: { name },
-      spec: {
-        // In name only: a folder has no size of its own.
-        capacity: { storage: "10Gi" },
-        accessModes: ["ReadWriteOnce"],
-        persistentVolumeReclaimPolicy: "Retain",
-        storageClassName: storageClass,
-        local: { path: join(this.#layout.volumeDir, name) },
-        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNode] }] } },
-      },
-    };
+    return persistentVolume({ name, node: volumeNode, storageClass, folder: join(this.#layout.volumeDir, name) });
   }
 }
 
