@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 import { FileOrder } from "./e2e/file-order.ts";
 
 const include = (pattern: string): string[] =>
-  ["libs", "services", "synth", "scripts", "cli"].map((room) => `${room}/**/${pattern}`);
+  ["libs", "services", "synth", "scripts", "cli", "sdk", "jobs"].map((room) => `${room}/**/${pattern}`);
 
 const e2e = (name: string, files: string) => ({
   test: {
