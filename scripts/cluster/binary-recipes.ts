@@ -1,6 +1,6 @@
 import type { GoModule } from "./go-module.ts";
 
-export const binaryNames = ["kubernetes", "helm", "coredns", "nats-server", "keda", "helm3", "kwok"] as const;
+export const binaryNames = ["kubernetes", "helm", "coredns", "nats-server", "keda", "helm3", "kwok", "versitygw"] as const;
 export type BinaryName = (typeof binaryNames)[number];
 
 /** What `up` builds. The others are built when something asks for them. */
@@ -95,5 +95,13 @@ export const recipes: Record<BinaryName, Recipe> = {
     sharesKubernetesModules: false,
     linkerFlags: [],
     typicalSeconds: 80,
+  },
+  /** An S3 in one program, on a folder: what the image jobs are tried against. */
+  versitygw: {
+    module: { path: "github.com/versity/versitygw", version: "v1.8.0" },
+    packages: ["github.com/versity/versitygw/cmd/versitygw"],
+    sharesKubernetesModules: false,
+    linkerFlags: ["-X main.Version=v1.8.0"],
+    typicalSeconds: 90,
   },
 };

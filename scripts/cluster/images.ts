@@ -1,5 +1,6 @@
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { binaryVersion } from "./binaries.ts";
 import { ClusterError } from "./cluster-error.ts";
 import { command } from "./command.ts";
 import { type BuiltImage, buildImage, type LayerEntry } from "./image-archive.ts";
@@ -74,6 +75,20 @@ export async function buildNatsImage(natsServerPath: string): Promise<BuiltImage
     reference: "localhost/nats:2.15.2",
     layers: [[{ kind: "file", path: "nats-server", source: natsServerPath, mode: 0o755 }, certificates(), ...accounts]],
     entrypoint: ["/nats-server"],
+    user: nonRoot,
+    environment: path,
+    workingDir: "/",
+  });
+}
+
+/** An S3 for demos and tests. Its data goes to /data, where a volume with room for extended attributes has to be. */
+export async function buildVersitygwImage(versitygwPath: string): Promise<BuiltImage> {
+  requireInput(versitygwPath, 'ensureBinaries(["versitygw"], …)');
+  return buildImage({
+    reference: `localhost/versitygw:${binaryVersion("versitygw").slice(1)}`,
+    layers: [[{ kind: "file", path: "versitygw", source: versitygwPath, mode: 0o755 }, certificates(), ...accounts]],
+    entrypoint: ["/versitygw"],
+    command: ["--region", "auto", "posix", "/data"],
     user: nonRoot,
     environment: path,
     workingDir: "/",
