@@ -12,6 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "libs/streams": ["libs/streams", "libs/runtime", "libs/contract"],
   services: ["services", "libs"],
   cli: ["cli", "libs"],
+  sdk: ["sdk", "libs/contract", "libs/streams", "libs/runtime"],
   synth: ["synth", "libs/contract", "libs/runtime"],
 };
 

@@ -1,7 +1,6 @@
+import { budgetPauseMs, JITTER } from "./backoff.ts";
 import type { DispatchConfig, QueueConfig } from "./queue-config.ts";
-
-/** Pauses are varied by a fifth (`retryDecision`). */
-const JITTER = 0.2;
+import type { WorkerConfig } from "./work-config.ts";
 
 /**
  * How long a job of this queue may take to its end, as far as its messages can make it: one attempt of the longest deadline, and every
@@ -12,8 +11,32 @@ export function longestLifeMs({ deadlineMax, retry }: Pick<QueueConfig, "deadlin
   return deadlineMax + Math.ceil(pausesMs * (1 + JITTER));
 }
 
-/** What a person must change, one sentence for each queue whose jobs may outlive what is kept of them. */
-export function historyProblems({ queues }: Pick<DispatchConfig, "queues">, historyMs: number): string[] {
+/** The same of a worker's message: all its attempts at their longest, and the pauses between them. */
+export function longestWorkMs({ timeout, retry }: Pick<WorkerConfig, "timeout" | "retry">): number {
+  const pausesMs = budgetPausesMs(retry) + freePausesMs(retry);
+  return (retry.attempts + retry.freeLimit) * timeout + Math.ceil(pausesMs * (1 + JITTER));
+}
+
+/** What a person must change, one sentence for each queue and worker whose work may outlive what is kept of it. */
+export function historyProblems(
+  { queues, workers = {} }: Pick<DispatchConfig, "queues"> & Partial<Pick<DispatchConfig, "workers">>,
+  historyMs: number,
+): string[] {
+  return [...queueProblems(queues, historyMs), ...workerProblems(workers, historyMs)];
+}
+
+function workerProblems(workers: DispatchConfig["workers"], historyMs: number): string[] {
+  return Object.entries(workers).flatMap(([name, worker]) => {
+    const lifeMs = longestWorkMs(worker);
+    if (lifeMs < historyMs) return [];
+    return [
+      `workers.${name}: a message may take ${durationText(lifeMs)} (its attempts at timeout ${durationText(worker.timeout)} and the ` +
+        `pauses between them), but history is ${durationText(historyMs)}; make history longer, or timeout, retry.attempts, retry.backoff or retry.freeLimit smaller`,
+    ];
+  });
+}
+
+function queueProblems(queues: DispatchConfig["queues"], historyMs: number): string[] {
   return Object.entries(queues).flatMap(([name, queue]) => {
     const lifeMs = longestLifeMs(queue);
     if (lifeMs < historyMs) return [];
@@ -24,17 +47,16 @@ export function historyProblems({ queues }: Pick<DispatchConfig, "queues">, hist
   });
 }
 
-function budgetPausesMs({ attempts, backoff }: QueueConfig["retry"]): number {
+type Pauses = Pick<QueueConfig["retry"], "attempts" | "backoff" | "freeLimit" | "freeBackoff">;
+
+function budgetPausesMs({ attempts, backoff }: Pauses): number {
   let sumMs = 0;
-  for (let pause = 0; pause < attempts - 1; pause += 1) {
-    const listed = backoff.delays?.[Math.min(pause, backoff.delays.length - 1)];
-    sumMs += listed ?? Math.min(backoff.initial * backoff.factor ** pause, backoff.max);
-  }
+  for (let burnt = 1; burnt < attempts; burnt += 1) sumMs += budgetPauseMs(backoff, burnt);
   return sumMs;
 }
 
 /** In steps only while the pauses grow: `freeLimit` may be any number. */
-function freePausesMs({ freeLimit, freeBackoff }: QueueConfig["retry"]): number {
+function freePausesMs({ freeLimit, freeBackoff }: Pauses): number {
   let sumMs = 0;
   let pauseMs = freeBackoff.initial;
   let left = freeLimit;

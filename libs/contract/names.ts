@@ -43,7 +43,8 @@ export function jobSelector(instance: Instance): string {
 
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 
-function base32(bytes: Uint8Array, length: number): string {
+/** RFC 4648, lower case, without padding: safe in labels, DNS names and subjects. */
+export function base32(bytes: Uint8Array, length: number): string {
   let text = "";
   let bits = 0;
   let value = 0;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { QUEUE_PATTERN } from "./names.ts";
 import { retryConfig } from "./retry-config.ts";
 import { durationMs, parseQuantity, quantity } from "./units.ts";
+import { overlappingSubjects, workerConfig } from "./work-config.ts";
 
 const dnsLabel = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label");
 
@@ -99,10 +100,25 @@ export const templateConfig = z
     }
   });
 
-export const dispatchConfig = z.strictObject({
-  queues: z.record(z.string().regex(QUEUE_PATTERN, "must be a DNS label of at most 40 characters"), queueConfig),
-  templates: z.record(dnsLabel, templateConfig).default({}),
-});
+const name = z.string().regex(QUEUE_PATTERN, "must be a DNS label of at most 40 characters");
+
+export const dispatchConfig = z
+  .strictObject({
+    // The DLQ keeps what workers gave up on under this name.
+    queues: z.record(
+      name.refine((queue) => queue !== "work", "is a name that Millrace needs itself"),
+      queueConfig,
+    ),
+    templates: z.record(dnsLabel, templateConfig).default({}),
+    workers: z.record(name, workerConfig).default({}),
+  })
+  .superRefine(({ workers }, context) => {
+    const overlap = overlappingSubjects(Object.entries(workers).map(([worker, { subject }]) => ({ worker, subject })));
+    if (overlap === undefined) return;
+    const [one, other] = overlap;
+    const message = `takes messages of workers.${other}, too; on a work queue each subject has one taker`;
+    context.addIssue({ code: "custom", path: ["workers", one, "subject"], message });
+  });
 
 export type QueueConfig = z.output<typeof queueConfig>;
 

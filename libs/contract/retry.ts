@@ -1,3 +1,4 @@
+import { budgetPauseMs, freePauseMs, jittered } from "./backoff.ts";
 import { assertNever } from "./errors.ts";
 import { EFFECT_OF_CLASS, type FailureClass, type FailureEffect } from "./failure-class.ts";
 import { escalate } from "./memory.ts";
@@ -21,10 +22,6 @@ export interface RetryPolicy {
 export type RetryDecision =
   | { readonly kind: "retry"; readonly delayMs: number; readonly free: boolean; readonly memory: MemoryLimits | undefined }
   | { readonly kind: "dead"; readonly why: string };
-
-/** Up to a fifth more or less, so that jobs that failed together do not return together. */
-const JITTER = 0.2;
-const FREE_FACTOR = 2;
 
 /** Is an attempt that failed like this tried again, when, and with how much memory? (design §4.5) */
 export function retryDecision(record: JobRecord, failed: Failed, policy: RetryPolicy): RetryDecision {
@@ -58,20 +55,16 @@ function freeRetry(record: JobRecord, { config, blocked, random }: RetryPolicy):
   const { free: taken, blocked: uncounted } = record.counts;
   if (!blocked && taken >= config.freeLimit)
     return dead(`${taken} attempts had ended through nobody's fault; freeLimit allows no more`);
-  const { initial, max } = config.freeBackoff;
-  const delayMs = jittered(grown(initial, FREE_FACTOR, taken + uncounted, max), random);
+  const delayMs = jittered(freePauseMs(config.freeBackoff, taken + uncounted), random);
   return { kind: "retry", delayMs, free: true, memory: heldMemory(record) };
 }
 
 function budgetRetry(record: JobRecord, policy: RetryPolicy, memory: MemoryLimits | undefined): RetryDecision {
-  const { backoff } = policy.config;
   const burnt = burntAttempts(record);
   const allowed = policy.attempts ?? policy.config.attempts;
   if (burnt >= allowed) return dead(allowed === 1 ? "its only attempt" : `all ${allowed} attempts are used up`);
-  const delayMs =
-    backoff.delays?.[Math.min(burnt, backoff.delays.length) - 1] ??
-    grown(backoff.initial, backoff.factor, burnt - 1, backoff.max);
-  return { kind: "retry", delayMs: jittered(delayMs, policy.random), free: false, memory };
+  const delayMs = jittered(budgetPauseMs(policy.config.backoff, burnt), policy.random);
+  return { kind: "retry", delayMs, free: false, memory };
 }
 
 function memoryRetry(record: JobRecord, failed: Failed, policy: RetryPolicy): RetryDecision {
@@ -94,15 +87,6 @@ function burntAttempts(record: JobRecord): number {
 /** What an earlier attempt was given stays: the job needs it. */
 function heldMemory(record: JobRecord): MemoryLimits | undefined {
   return currentAttempt(record)?.memory;
-}
-
-/** Without a first pause there is none later: 0 × ∞ would be no number. */
-function grown(initialMs: number, factor: number, times: number, maxMs: number): number {
-  return initialMs === 0 ? 0 : Math.min(initialMs * factor ** times, maxMs);
-}
-
-function jittered(delayMs: number, random: number): number {
-  return Math.round(delayMs * (1 - JITTER + 2 * JITTER * random));
 }
 
 function dead(why: string): RetryDecision {

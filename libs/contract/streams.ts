@@ -1,6 +1,13 @@
 /** The JetStream objects of an installation (design §4.3). */
-export const STREAM = { jobs: "JOBS", retry: "RETRY", events: "EVENTS", deadLetters: "DLQ" } as const;
-export const BUCKET = { records: "millrace_jobs", logs: "millrace_logs" } as const;
+export const STREAM = {
+  jobs: "JOBS",
+  retry: "RETRY",
+  events: "EVENTS",
+  deadLetters: "DLQ",
+  work: "WORK",
+  workRetry: "WORK_RETRY",
+} as const;
+export const BUCKET = { records: "millrace_jobs", logs: "millrace_logs", claims: "millrace_claims" } as const;
 
 /** Hints between services over core NATS: nothing depends on one arriving. */
 export const SIGNAL = { namespaceFull: "millrace.signal.namespace-full" } as const;
@@ -12,6 +19,15 @@ export function consumerName(queue: string): string {
 
 export function queueOfConsumer(consumer: string): string | undefined {
   return consumer.startsWith("queue-") ? consumer.slice("queue-".length) : undefined;
+}
+
+/** The durable pull consumer of a worker, on WORK and on WORK_RETRY. */
+export function workConsumerName(worker: string): string {
+  return `worker-${worker}`;
+}
+
+export function workerOfConsumer(consumer: string): string | undefined {
+  return consumer.startsWith("worker-") ? consumer.slice("worker-".length) : undefined;
 }
 
 /** The stream behind a KV bucket and the subject of a key in it (ADR-8). */

@@ -28,17 +28,23 @@ export class JetStreamBroker implements Broker {
   readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
+  readonly #clockStream: string;
   #clock = { readAtMs: Number.NEGATIVE_INFINITY, startMs: 0, offsetMs: 0 };
   #readingClock: Promise<number> | undefined;
 
-  private constructor(connection: NatsConnection, manager: JetStreamManager) {
+  private constructor(connection: NatsConnection, manager: JetStreamManager, clockStream: string) {
     this.#connection = connection;
     this.#client = jetstream(connection);
     this.#manager = manager;
+    this.#clockStream = clockStream;
   }
 
-  static async open(connection: NatsConnection): Promise<JetStreamBroker> {
-    return new JetStreamBroker(connection, await jetstreamManager(connection));
+  /** `clockStream`: the stream that the clock is read from, for those who may not ask about RETRY. */
+  static async open(
+    connection: NatsConnection,
+    { clockStream = STREAM.retry }: { readonly clockStream?: string } = {},
+  ): Promise<JetStreamBroker> {
+    return new JetStreamBroker(connection, await jetstreamManager(connection), clockStream);
   }
 
   async publish(publication: Publication): Promise<PublishOutcome> {
@@ -148,7 +154,7 @@ export class JetStreamBroker implements Broker {
   }
 
   async #readClock(readAtMs: number, startMs: number): Promise<number> {
-    const { ts } = await this.#manager.streams.info(STREAM.retry);
+    const { ts } = await this.#manager.streams.info(this.#clockStream);
     const middleMs = startMs + (readAtMs + performance.now()) / 2;
     this.#clock = { readAtMs, startMs, offsetMs: ts === undefined ? 0 : Math.round(Date.parse(ts) - middleMs) };
     return this.#clock.offsetMs;

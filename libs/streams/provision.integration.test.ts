@@ -58,7 +58,7 @@ describe("design §4.3: provisioning", () => {
     const both = await Promise.all([provisioner(), provisioner(), provisioner()]);
     await Promise.all(both.map((one) => one.streams()));
     await Promise.all(both.map((one) => one.consumers(queuesOf(["a", "b"]))));
-    expect(await snapshot()).toHaveLength(6);
+    expect(await snapshot()).toHaveLength(9);
   });
 
   it("drift that can be repaired is repaired, and messages stay", async () => {
@@ -69,7 +69,7 @@ describe("design §4.3: provisioning", () => {
     await jsm.streams.update("JOBS", { ...config, max_bytes: 1024 * 1024, metadata: {} });
     await (await provisioner({ historyMs: 2 * 86_400_000 })).streams();
     const jobs = await jsm.streams.info("JOBS");
-    expect(jobs.config.max_bytes).toBe(Math.floor(topology.storeBytes * 0.35));
+    expect(jobs.config.max_bytes).toBe(Math.floor(topology.storeBytes * 0.25));
     expect(jobs.config.metadata).toMatchObject({ "millrace.dev/instance": "ns.rel" });
     expect(jobs.state.messages).toBe(1);
     expect((await jsm.streams.info("EVENTS")).config.max_age).toBe(2 * 86_400_000 * 1_000_000);

@@ -2,8 +2,16 @@ import { type ConsumerConfig, type JetStreamManager, jetstreamManager, type Stre
 import type { NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../contract/errors.ts";
 import type { DispatchConfig } from "../contract/queue-config.ts";
+import { STREAM } from "../contract/streams.ts";
 import { isMissing } from "./errors.ts";
-import { type DesiredConsumer, type DesiredStream, desiredConsumers, desiredStreams, type TopologyOptions } from "./topology.ts";
+import {
+  type DesiredConsumer,
+  type DesiredStream,
+  desiredConsumers,
+  desiredStreams,
+  type TopologyOptions,
+  workSubjects,
+} from "./topology.ts";
 
 /** Fields that cannot be changed on a stream that holds messages, or whose change would lose some. */
 const FIXED = ["retention", "storage", "subjects", "max_msgs_per_subject"] as const;
@@ -16,6 +24,8 @@ const ADJUSTED = [
   "discard",
   "allow_direct",
   "allow_msg_schedules",
+  "allow_msg_ttl",
+  "duplicate_window",
   "metadata",
 ] as const;
 
@@ -40,6 +50,7 @@ export class Provisioner {
 
   async consumers(config: DispatchConfig): Promise<void> {
     const manager = await jetstreamManager(this.#connection);
+    await ensureWorkSubjects(manager, workSubjects(config));
     for (const desired of desiredConsumers(config, this.#options)) await ensureConsumer(manager, desired);
   }
 }
@@ -59,13 +70,30 @@ async function ensureConsumer(manager: JetStreamManager, { stream, config }: Des
   }
 }
 
+/** A subject that no worker takes any more stays while messages of it wait: WORK would keep them, and take no more of them. */
+async function ensureWorkSubjects(manager: JetStreamManager, wanted: readonly string[]): Promise<void> {
+  const { config } = await manager.streams.info(STREAM.work);
+  const subjects = new Set(wanted);
+  for (const subject of config.subjects) {
+    if (!subjects.has(subject) && (await holdsAny(manager, subject))) subjects.add(subject);
+  }
+  if (subjects.size === config.subjects.length && config.subjects.every((subject) => subjects.has(subject))) return;
+  await manager.streams.update(STREAM.work, { ...config, subjects: [...subjects] });
+}
+
+async function holdsAny(manager: JetStreamManager, subject: string): Promise<boolean> {
+  const { state } = await manager.streams.info(STREAM.work, { subjects_filter: subject });
+  return Object.keys(state.subjects ?? {}).length > 0;
+}
+
 async function ensureStream(manager: JetStreamManager, desired: DesiredStream): Promise<void> {
   const found = await streamInfo(manager, desired.name);
   if (found === undefined) {
     await manager.streams.add(desired);
     return;
   }
-  const fixed = FIXED.find((field) => differs(desired, found, field));
+  // Those of WORK follow the configuration.
+  const fixed = FIXED.find((field) => (field !== "subjects" || desired.name !== STREAM.work) && differs(desired, found, field));
   if (fixed !== undefined) {
     const detail = `wanted ${JSON.stringify(desired[fixed])}, found ${JSON.stringify(found.config[fixed])}`;
     throw new MillraceError(
@@ -77,6 +105,7 @@ async function ensureStream(manager: JetStreamManager, desired: DesiredStream): 
     await manager.streams.update(desired.name, {
       ...found.config,
       ...desired,
+      subjects: found.config.subjects,
       metadata: { ...found.config.metadata, ...desired.metadata },
     });
   }

@@ -1,5 +1,6 @@
 import { type JetStreamClient, type JetStreamManager, type JsMsg, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
+import type { z } from "zod";
 import { jobHash, messageHash } from "../../contract/names.ts";
 import { type DispatchConfig, dispatchConfig } from "../../contract/queue-config.ts";
 import type { JobRecord } from "../../contract/record.ts";
@@ -39,7 +40,12 @@ export class Workbench {
 
   static async open(
     server: NatsTestServer,
-    options: { readonly queues: readonly string[]; readonly ackWaitMs?: number },
+    options: {
+      readonly queues: readonly string[];
+      /** By name, as values write them. */
+      readonly workers?: z.input<typeof dispatchConfig>["workers"];
+      readonly ackWaitMs?: number;
+    },
   ): Promise<Workbench> {
     const connection = await server.connect();
     const provisioner = new Provisioner({
@@ -53,7 +59,7 @@ export class Workbench {
       },
     });
     await provisioner.streams();
-    await provisioner.consumers(queuesOf(options.queues));
+    await provisioner.consumers(queuesOf(options.queues, options.workers));
     return new Workbench({
       connection,
       provisioner,
@@ -145,6 +151,6 @@ export class Workbench {
   }
 }
 
-export function queuesOf(names: readonly string[]): DispatchConfig {
-  return dispatchConfig.parse({ queues: Object.fromEntries(names.map((name) => [name, {}])) });
+export function queuesOf(names: readonly string[], workers: z.input<typeof dispatchConfig>["workers"] = {}): DispatchConfig {
+  return dispatchConfig.parse({ queues: Object.fromEntries(names.map((name) => [name, {}])), workers });
 }
