@@ -1,12 +1,12 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { jetstream } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../../libs/contract/errors.ts";
 import { MSG_ID_HEADER, openMessage } from "../../libs/contract/message-identity.ts";
 import { type Instance, jobHash } from "../../libs/contract/names.ts";
 import { parseJobSubject } from "../../libs/contract/subjects.ts";
-import { traceparentText, validTraceparent, validTracestate } from "../../libs/contract/traceparent.ts";
 import { type Outcome, OutcomeWatch, type SeenEvent } from "./outcome.ts";
+import { traceHeaders } from "./trace-headers.ts";
 
 export interface PublishOptions {
   readonly connection: NatsConnection;
@@ -33,7 +33,7 @@ export function prepare(options: PublishOptions): Published {
   if (target === undefined || target.type === "") {
     throw new MillraceError(
       "SUBJECT_INVALID",
-      `${subject} is not a job subject; publish to jobs.<queue>.<type>, for example jobs.default.hello`,
+      `${subject} is no subject of a job (jobs.<queue>.<type>, for example jobs.default.hello), nor can it be one of a worker`,
     );
   }
   const opened = openMessage(body);
@@ -54,20 +54,6 @@ export function prepare(options: PublishOptions): Published {
       return `${ack.stream}-${ack.seq}-`;
     },
   };
-}
-
-/** The caller's trace goes on; without one a trace begins here. */
-function traceHeaders(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
-  const given = validTraceparent(env["TRACEPARENT"]);
-  if (given === undefined) return { traceparent: beginTrace() };
-  const tracestate = validTracestate(env["TRACESTATE"]);
-  return { traceparent: given, ...(tracestate === undefined ? {} : { tracestate }) };
-}
-
-/** Sampled, by a random id. */
-function beginTrace(): string {
-  const [traceId, spanId] = [randomBytes(16).toString("hex"), randomBytes(8).toString("hex")];
-  return traceparentText({ traceId, spanId, flags: 3 });
 }
 
 export async function publishAndWait(
