@@ -30,12 +30,14 @@ export const DLQ_HEADER = {
   subject: "Millrace-Subject",
   message: "Millrace-Message",
   headers: "Millrace-Headers",
+  /** Of a worker's message: how often it was delivered in all. */
+  deliveries: "Millrace-Deliveries",
 } as const;
 
 export type OriginalMessage = Pick<KeptMessage, "subject" | "headers">;
 
 const LOG_TAIL_CHARACTERS = 2_000;
-const REASON_CHARACTERS = 2_000;
+export const REASON_CHARACTERS = 2_000;
 /** W3C's is 55. */
 const TRACE_CHARACTERS = 128;
 
@@ -43,7 +45,8 @@ const TRACE_CHARACTERS = 128;
 const HEADERS_BYTES = 60 * 1024;
 const DISPENSABLE = [DLQ_HEADER.logTail, DLQ_HEADER.headers, DLQ_HEADER.attempts];
 
-function fitting(headers: Readonly<Record<string, string>>): Record<string, string> {
+/** The entries that NATS takes, of which what is needed least goes first. */
+export function fitting(headers: Readonly<Record<string, string>>): Record<string, string> {
   let kept = Object.entries(headers);
   for (const dispensable of DISPENSABLE) {
     if (kept.reduce((bytes, [name, value]) => bytes + name.length + value.length + 4, 0) <= HEADERS_BYTES) break;
@@ -52,7 +55,7 @@ function fitting(headers: Readonly<Record<string, string>>): Record<string, stri
   return Object.fromEntries(kept);
 }
 
-function carried(original: OriginalMessage): Record<string, string> {
+export function carried(original: OriginalMessage): Record<string, string> {
   const { subject, headers } = originalHeaders(original);
   return { [DLQ_HEADER.subject]: subject, [DLQ_HEADER.headers]: headers };
 }

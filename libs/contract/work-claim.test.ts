@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { type ClaimHolder, endedClaim, type Reception, receive, releasedClaim, type WorkClaim } from "./work-claim.ts";
+import {
+  type ClaimHolder,
+  endedClaim,
+  type Reception,
+  receive,
+  releasedClaim,
+  settlingClaim,
+  type WorkClaim,
+} from "./work-claim.ts";
 import { workRetryConfig } from "./work-config.ts";
 import { workItem } from "./work-message.ts";
 
@@ -80,7 +88,7 @@ describe("W1: the end of a process that the monitor saw", () => {
     expect(ended).not.toHaveProperty("holder");
     const receipt = received(ended);
     expect(receipt).toMatchObject({ kind: "sleep", delayMs: 10_000, counts: { failures: 1, free: 0 } });
-    expect(receipt).not.toHaveProperty("claim.ended");
+    expect(receipt).toMatchObject({ claim: { holder: me, ended: oom, settling: true } });
   });
 
   it("costs nothing when it was nobody's fault; the first one is made up for at once", () => {
@@ -100,5 +108,43 @@ describe("W1: the end of a process that the monitor saw", () => {
     const marked = claimed(holder("b", "b1"), { overran: true });
     expect(endedClaim(marked, oom)).toMatchObject({ failures: 1, ended: { class: "timeout" } });
     expect(received(marked, ACK_WAIT_MS)).toMatchObject({ kind: "sleep", ended: { class: "timeout" } });
+  });
+});
+
+describe("W1: an end that its worker has decided and not finished writing down", () => {
+  const error = { class: "error", reason: "no such bucket" } as const;
+  const settling = settlingClaim(claimed(holder("b", "b1")), error);
+
+  it("counts it in the claim itself", () => {
+    expect(settling).toMatchObject({ holder: { pod: "b" }, failures: 1, free: 0, ended: error, settling: true });
+  });
+
+  it("is gone on with by the next worker, which counts nothing more and runs nothing", () => {
+    expect(received(settling, ACK_WAIT_MS)).toMatchObject({
+      kind: "sleep",
+      counts: { failures: 1, free: 0 },
+      claim: { holder: me, failures: 1, free: 0, settling: true },
+    });
+  });
+
+  it("stays what it is whatever becomes of the process, and when it is handed back", () => {
+    for (const back of [endedClaim(settling, { class: "oom", reason: "" }), releasedClaim(settling)]) {
+      expect(back).not.toHaveProperty("holder");
+      expect(received(back)).toMatchObject({ kind: "sleep", counts: { failures: 1, free: 0 }, ended: error });
+    }
+  });
+
+  it("goes by WORK_RETRY also when it is due at once: its retry may stand there already", () => {
+    const later = settlingClaim(claimed(holder("b", "b1")), { class: "later", reason: "" });
+    expect(received(later, ACK_WAIT_MS)).toMatchObject({ kind: "sleep", delayMs: 0, counts: { free: 1 } });
+  });
+
+  it("is dead again when it was dead", () => {
+    const invalid = settlingClaim(claimed(holder("b", "b1")), { class: "invalid", reason: "is not JSON" });
+    expect(received(invalid, ACK_WAIT_MS)).toMatchObject({ kind: "dead", claim: { settling: true } });
+  });
+
+  it("is left alone while its holder lives", () => {
+    expect(received(settling).kind).toBe("leave");
   });
 });

@@ -20,8 +20,9 @@ export type ClaimHolder = z.output<typeof claimHolder>;
  * W1: who holds a worker's message. KV `millrace_claims`, key `<stream>.<consumer>.<seq>`, written only by compare-and-swap. It is a lease: its
  * holder writes it again with each renewal of the message, so that its age says whether the holder lives.
  *
- *   (none) ── pulled ──► held ──┬─ settled, message acknowledged ─────────────────────► (none)
- *                        ▲      ├─ handed back (drain) ──► released ─┐
+ *   (none) ── pulled ──► held ──┬─ succeeded, message acknowledged ───────────────────► (none)
+ *                        ▲      ├─ failed ──► settling ── retry or DLQ entry written, message acknowledged ──► (none)
+ *                        │      ├─ handed back (drain) ──► released ─┐
  *                        │      └─ its process died: the monitor ───►│ released, counted, `ended`
  *                        └───────────── pulled again ────────────────┘   then: run, sleep in WORK_RETRY, or dead
  */
@@ -35,8 +36,13 @@ export const workClaim = z.object({
   /** Ends since the message was stored where it is; those before are in its headers. */
   failures: z.int().min(0),
   free: z.int().min(0),
-  /** How the last process ended that held it, not acted on yet. */
+  /** How the last attempt ended, counted above and not acted on yet. */
   ended: z.object({ class: z.enum(WORK_CLASSES), reason: z.string() }).optional(),
+  /**
+   * What follows from `ended` is being written down: the retry or the DLQ entry may be there already. Whoever takes the message goes on with that
+   * and never runs it: it would run beside its own retry.
+   */
+  settling: z.literal(true).optional(),
   /** Its handler outlived its time limit, and its process is about to kill itself. */
   overran: z.literal(true).optional(),
 });
@@ -109,6 +115,7 @@ export function receive(reception: Reception): Receipt {
   }
   const before: WorkCounts = { failures: last?.failures ?? 0, free: last?.free ?? 0 };
   const claim: WorkClaim = { worker: item.worker, holder: by, delivery, ack, ...before };
+  if (last?.settling === true && last.ended !== undefined) return settles(claim, last.ended, summed(item, before), reception);
   // Nobody said how a holder ended that is still written there: its lease ran out.
   const ended = holder === undefined ? last?.ended : undecided(last);
   if (ended === undefined) return runs(claim, summed(item, before));
@@ -116,20 +123,26 @@ export function receive(reception: Reception): Receipt {
   const counted: WorkClaim = { ...claim, ...here };
   const counts = summed(item, here);
   const decision = workDecision(counts, ended, reception.retry, reception.random);
-  if (decision.kind === "dead") return { kind: "dead", claim: counted, counts, ended, why: decision.why };
-  if (decision.delayMs === 0) return runs(counted, counts);
-  return { kind: "sleep", claim: counted, counts, delayMs: decision.delayMs, ended };
+  if (decision.kind === "retry" && decision.delayMs === 0) return runs(counted, counts);
+  return settles(counted, ended, counts, reception);
+}
+
+/** The claim with which the holder of a message decides how its attempt ended. Won, it is the decision; what follows is only written down. */
+export function settlingClaim(claim: WorkClaim, ended: WorkEnd): WorkClaim {
+  return { ...claim, ...countedEnd(claim, ended), ended, settling: true };
 }
 
 /** The claim of a process that is gone (rule W1): released, counted, and how it ended. What overran its time did so, whatever else is known. */
 export function endedClaim({ holder: _, overran, ...claim }: WorkClaim, seen: WorkEnd): WorkClaim {
+  // It ended before its process did.
+  if (claim.settling === true) return claim;
   const ended: WorkEnd = overran === true ? OVERRAN : seen;
   return { ...claim, ...countedEnd(claim, ended), ended };
 }
 
 /** The claim of a message that its worker hands back unfinished: nothing is counted, the next one begins the same attempt. */
-export function releasedClaim({ holder: _, overran: __, ended: ___, ...claim }: WorkClaim): WorkClaim {
-  return claim;
+export function releasedClaim({ holder: _, overran: __, ended, settling, ...claim }: WorkClaim): WorkClaim {
+  return settling === true && ended !== undefined ? { ...claim, ended, settling } : claim;
 }
 
 const OVERRAN: WorkEnd = { class: "timeout", reason: "the handler did not end when its time was up; its process was killed" };
@@ -143,6 +156,14 @@ function isAlive(holder: ClaimHolder, { ageMs }: FoundClaim, { by, ackWaitMs }: 
 
 function undecided(claim: WorkClaim | undefined): WorkEnd {
   return claim?.overran === true ? OVERRAN : LEASE_LOST;
+}
+
+/** Also a retry that is due at once goes by WORK_RETRY: it may stand there already. */
+function settles(claim: WorkClaim, ended: WorkEnd, counts: WorkCounts, { retry, random }: Reception): Receipt {
+  const decision = workDecision(counts, ended, retry, random);
+  const decided: WorkClaim = { ...claim, ended, settling: true };
+  if (decision.kind === "dead") return { kind: "dead", claim: decided, counts, ended, why: decision.why };
+  return { kind: "sleep", claim: decided, counts, delayMs: decision.delayMs, ended };
 }
 
 function runs(claim: WorkClaim, counts: WorkCounts): Receipt {

@@ -3,6 +3,7 @@ import { asciiJson, jsonOf } from "./ascii-json.ts";
 import { originalHeaders } from "./retry-message.ts";
 import { type MessageSource, sourceKey } from "./source.ts";
 import { STREAM } from "./streams.ts";
+import { EFFECT_OF_WORK_CLASS, type WorkEnd } from "./work-retry.ts";
 import { parseWorkRetrySubject, workHash } from "./work-subjects.ts";
 
 /** Headers of a message in WORK_RETRY. Believed only there (rule N4): a producer may write anything into WORK. Each value is ASCII JSON. */
@@ -16,6 +17,7 @@ export const WORK_HEADER = {
   headers: "Millrace-Headers",
   firstError: "Millrace-First-Error",
   lastError: "Millrace-Last-Error",
+  predecessor: "Millrace-Predecessor",
 } as const;
 
 /** How often a message was tried, and how that ended. */
@@ -39,6 +41,20 @@ export interface WorkItem extends WorkCounts {
   readonly deliveries: number;
   readonly firstError: string | undefined;
   readonly lastError: string | undefined;
+  /**
+   * The reply subject of the delivery that ended in this retry. Its worker may have died before it acknowledged that one: whoever takes the retry
+   * removes it first, so that the same attempt is never made twice.
+   */
+  readonly predecessor: string | undefined;
+}
+
+/** How a delivery ended that is followed by a retry or a DLQ entry. */
+export interface EndedDelivery {
+  readonly counts: WorkCounts;
+  readonly ended: WorkEnd;
+  /** Number and reply subject of the delivery. */
+  readonly delivery: number;
+  readonly ack: string;
 }
 
 /** What a stream says of a message. */
@@ -62,11 +78,30 @@ const envelope = z.object({
   headers: z.record(z.string(), z.array(z.string())),
   firstError: z.string().optional(),
   lastError: z.string().optional(),
+  predecessor: z.string().optional(),
 });
 
 /** Undefined for a message in WORK_RETRY that the SDK did not write. */
 export function workItem(worker: string, message: WorkMessage): WorkItem | undefined {
   return message.stream === STREAM.workRetry ? retriedItem(worker, message) : freshItem(worker, message);
+}
+
+/** What is known of a message after one of its attempts ended. */
+export function afterEnd(item: WorkItem, { counts, ended, delivery, ack }: EndedDelivery): WorkItem {
+  const error = `attempt ${endedAttempt({ counts, ended })}: ${ended.class}: ${ended.reason}`;
+  return {
+    ...item,
+    ...counts,
+    deliveries: item.deliveries + delivery,
+    firstError: item.firstError ?? error,
+    lastError: error,
+    predecessor: ack,
+  };
+}
+
+/** The attempt that ended, when its end is counted already as far as it counts. */
+export function endedAttempt({ counts, ended }: Pick<EndedDelivery, "counts" | "ended">): number {
+  return nextAttempt(counts) - (EFFECT_OF_WORK_CLASS[ended.class] === "dead" ? 0 : 1);
 }
 
 /** The attempt that is made of it next, from 1. */
@@ -84,6 +119,7 @@ export function workRetryHeaders(item: WorkItem): Record<string, string> {
     [WORK_HEADER.headers]: original.headers,
     ...(item.firstError === undefined ? {} : { [WORK_HEADER.firstError]: asciiJson(item.firstError.slice(0, ERROR_CHARACTERS)) }),
     ...(item.lastError === undefined ? {} : { [WORK_HEADER.lastError]: asciiJson(item.lastError.slice(0, ERROR_CHARACTERS)) }),
+    ...(item.predecessor === undefined ? {} : { [WORK_HEADER.predecessor]: asciiJson(item.predecessor) }),
   };
 }
 
@@ -102,6 +138,7 @@ function freshItem(worker: string, message: WorkMessage): WorkItem {
     deliveries: 0,
     firstError: undefined,
     lastError: undefined,
+    predecessor: undefined,
   };
 }
 
@@ -114,5 +151,6 @@ function retriedItem(worker: string, message: WorkMessage): WorkItem | undefined
   const { data } = parsed;
   const hash = workHash(data.origin);
   if (named.hash !== hash || named.attempt !== nextAttempt(data)) return undefined;
-  return { ...data, worker, hash, firstError: data.firstError, lastError: data.lastError };
+  const { firstError, lastError, predecessor } = data;
+  return { ...data, worker, hash, firstError, lastError, predecessor };
 }
