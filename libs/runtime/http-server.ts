@@ -3,7 +3,12 @@ import type { AddressInfo } from "node:net";
 import { errorText } from "../contract/errors.ts";
 import type { Health } from "./health.ts";
 import type { Service } from "./lifecycle.ts";
-import type { Metrics } from "./metrics.ts";
+
+/** What `/metrics` says. When it rejects, the answer is 503 with the reason. */
+export interface MetricsPage {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
 
 /**
  * `/healthz`, `/readyz` and `/metrics`. It is started first and stopped last, so that it tells the truth while the service connects and
@@ -13,14 +18,14 @@ export class HttpServer implements Service {
   readonly name = "http-server";
   readonly #port: number;
   readonly #health: Health;
-  readonly #metrics: Metrics;
+  readonly #metrics: MetricsPage;
   readonly #server = createServer((request, response) => {
     // A kept-alive probe connection would hold `close` until the client lets go.
     response.setHeader("connection", "close");
-    this.#answer(request.url ?? "/", response).catch((error: unknown) => reply(response, 500, errorText(error)));
+    this.#answer(request.url ?? "/", response).catch((error: unknown) => reply(response, 503, errorText(error)));
   });
 
-  constructor(options: { readonly port: number; readonly health: Health; readonly metrics: Metrics }) {
+  constructor(options: { readonly port: number; readonly health: Health; readonly metrics: MetricsPage }) {
     this.#port = options.port;
     this.#health = options.health;
     this.#metrics = options.metrics;
@@ -54,11 +59,16 @@ export class HttpServer implements Service {
       case "/readyz":
         return verdict(response, this.#health.readyProblems(), this.#health.notes());
       case "/metrics":
-        response.setHeader("content-type", this.#metrics.registry.contentType);
-        return reply(response, 200, await this.#metrics.text());
+        return this.#metricsPage(response);
       default:
         return reply(response, 404, "not found");
     }
+  }
+
+  async #metricsPage(response: ServerResponse): Promise<void> {
+    const text = await this.#metrics.text();
+    response.setHeader("content-type", this.#metrics.contentType);
+    reply(response, 200, text);
   }
 }
 

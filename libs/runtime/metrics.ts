@@ -258,6 +258,10 @@ export class Metrics {
     for (const gauge of [queueLength, oldestWaiting, liveJobs, sleepingRetries, deadLetters, streamFill]) gauge.reset();
   }
 
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
   text(): Promise<string> {
     for (const update of this.#beforeScrape) update();
     return this.registry.metrics();
