@@ -1,0 +1,87 @@
+import { BlockList, isIP } from "node:net";
+
+/** What is not the public Internet, by IANA's registries of special-purpose addresses. */
+const CLOSED_IPV4 = [
+  "0.0.0.0/8", // this network
+  "10.0.0.0/8", // private
+  "100.64.0.0/10", // shared by a provider's customers (CGNAT); some clusters' pods
+  "127.0.0.0/8", // loopback
+  "169.254.0.0/16", // link-local: the clouds' metadata services
+  "172.16.0.0/12", // private
+  "192.0.0.0/24", // protocol assignments
+  "192.0.2.0/24", // documentation
+  "192.88.99.0/24", // 6to4 relays
+  "192.168.0.0/16", // private
+  "198.18.0.0/15", // benchmarks
+  "198.51.100.0/24", // documentation
+  "203.0.113.0/24", // documentation
+  "224.0.0.0/4", // multicast
+  "240.0.0.0/4", // reserved, and broadcast
+];
+
+/** All but global unicast (2000::/3): loopback, v4-mapped, NAT64, unique local, link-local, multicast. And of that what leads to an IPv4 address or nowhere. */
+const CLOSED_IPV6 = [
+  "::/3",
+  "4000::/2",
+  "8000::/1",
+  "2001::/23", // protocol assignments, Teredo among them
+  "2001:db8::/32", // documentation
+  "2002::/16", // 6to4: an IPv4 address inside
+  "3fff::/20", // documentation
+];
+
+/** A list of networks is none; the message names the entry. */
+export class NetworksError extends Error {
+  readonly code = "CONFIG_INVALID";
+}
+
+interface Networks {
+  readonly ipv4: BlockList;
+  readonly ipv6: BlockList;
+}
+
+/**
+ * Which addresses may be dialled (K11): public ones, and those that `allowed` names. `blocked` counts before both: a cluster may use public
+ * addresses for its own.
+ */
+export class AddressRules {
+  readonly #closed = networks([...CLOSED_IPV4, ...CLOSED_IPV6]);
+  readonly #allowed: Networks;
+  readonly #blocked: Networks;
+
+  /** @throws NetworksError */
+  constructor(lists: { readonly allowed: readonly string[]; readonly blocked: readonly string[] }) {
+    this.#allowed = networks(lists.allowed);
+    this.#blocked = networks(lists.blocked);
+  }
+
+  mayDial(address: string): boolean {
+    // The zone of `fe80::1%eth0` says by which interface, not where to; a BlockList would match nothing at all.
+    const [plain = ""] = address.split("%");
+    if (isIP(plain) === 0) return false;
+    if (isIn(this.#blocked, plain)) return false;
+    return isIn(this.#allowed, plain) || !isIn(this.#closed, plain);
+  }
+}
+
+/** Of each family its own: a BlockList takes any IPv4 address for one of an IPv6 network that spans `::ffff:0:0/96`. */
+function networks(list: readonly string[]): Networks {
+  const ipv4 = new BlockList();
+  const ipv6 = new BlockList();
+  for (const entry of list) {
+    const [address = "", bits, ...rest] = entry.trim().split("/");
+    const family = isIP(address);
+    const most = family === 4 ? 32 : 128;
+    const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : -1;
+    if (family === 0 || prefix < 0 || prefix > most || rest.length > 0) {
+      throw new NetworksError(`"${entry}" is no network; write it as 10.0.0.0/8, fd00::/8 or a single address`);
+    }
+    if (family === 4) ipv4.addSubnet(address, prefix, "ipv4");
+    else ipv6.addSubnet(address, prefix, "ipv6");
+  }
+  return { ipv4, ipv6 };
+}
+
+function isIn({ ipv4, ipv6 }: Networks, address: string): boolean {
+  return isIP(address) === 4 ? ipv4.check(address, "ipv4") : ipv6.check(address, "ipv6");
+}

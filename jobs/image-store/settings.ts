@@ -1,0 +1,23 @@
+import { z } from "zod";
+
+/** The environment or a file lacks something; the message names every problem at once and no value. */
+export class SettingsError extends Error {
+  readonly code = "CONFIG_INVALID";
+}
+
+/**
+ * Reads a job's environment; empty is as unset.
+ * @throws SettingsError
+ */
+export function readSettings<Schema extends z.ZodType>(schema: Schema, env: NodeJS.ProcessEnv): z.output<Schema> {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
+  const parsed = schema.safeParse(present);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) =>
+    path.length === 0 ? message : `${path.join(".")}: ${message}`,
+  );
+  throw new SettingsError(`the environment cannot be used; set or correct:\n  ${problems.join("\n  ")}`);
+}
+
+/** A byte count or another whole number, within what the worker's memory can bear. */
+export const wholeNumber = (most: number) => z.coerce.number().int().min(1).max(most);
