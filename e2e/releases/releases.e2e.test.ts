@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ensureBinaries } from "../../scripts/cluster/binaries.ts";
 import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
@@ -25,8 +25,14 @@ async function expectEachOnce(millrace: Installation, ids: readonly string[]): P
       1, 1, 0,
     ]);
   }
-  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+  // `expect.poll` knows only one test at a time, and these run beside each other.
+  await vi.waitFor(async () => expect(await millrace.leftovers()).toEqual(NOTHING), { timeout: 60_000, interval: 250 });
 }
+
+let helm3: string;
+beforeAll(async () => {
+  ({ helm3 } = await ensureBinaries(["helm3"], (line) => process.stderr.write(`${line}\n`)));
+});
 
 // Each of the three has releases of its own and mostly waits for pods: they run beside each other.
 describe.concurrent("two releases that share a namespace of Jobs", () => {
@@ -110,7 +116,6 @@ describe.concurrent("the life of a release, in namespaces that enforce Pod Secur
 });
 
 it.concurrent("Helm 3 installs, tests, upgrades, rolls back and uninstalls the same chart", async () => {
-  const { helm3 } = await ensureBinaries(["helm3"], () => {});
   const names = { release: "three", namespace: "three", jobsNamespace: "three" };
   const three = new TestRelease({ cluster, names, helm: helm3 });
   await three.createNamespaces();
