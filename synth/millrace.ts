@@ -7,8 +7,10 @@ import { namedTemplates } from "./charts/named-templates.ts";
 import { nats, storeFitsVolume } from "./charts/nats.ts";
 import { natsClientChecks } from "./charts/nats-client.ts";
 import { notes } from "./charts/notes.ts";
+import { scaler } from "./charts/scaler.ts";
 import { test } from "./charts/test.ts";
 import { tracingChecks } from "./charts/tracing.ts";
+import { worker } from "./charts/worker.ts";
 import type { HelmChart } from "./helm/chart-files.ts";
 import { annotateAll } from "./helm/documents.ts";
 import { ExpressionResolver } from "./helm/resolver.ts";
@@ -97,7 +99,7 @@ export function millrace(): HelmChart {
   const app = new App({ resolvers: [new ExpressionResolver()] });
   config(app);
   nats(app);
-  const checks = [...dispatcher(app), ...monitor(app)];
+  const checks = [...dispatcher(app), ...monitor(app), ...scaler(app), ...worker(app)];
   test(app);
   annotateAll(app, v.commonAnnotations);
   return {

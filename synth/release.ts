@@ -21,7 +21,7 @@ export const instanceIsLabel: Check = {
 const fullname = include("millrace.fullname");
 export const appVersion = raw("$.Chart.AppVersion");
 
-export type Component = "nats" | "dispatcher" | "monitor" | "config" | "test";
+export type Component = "nats" | "dispatcher" | "monitor" | "scaler" | "worker" | "config" | "test";
 
 /** The name of one of the release's objects. */
 export const named = (suffix: string): string => `${fullname}-${suffix}`;

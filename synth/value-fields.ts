@@ -1,12 +1,14 @@
 import type {
   V1Affinity,
+  V1EnvFromSource,
   V1EnvVar,
+  V1LocalObjectReference,
   V1ResourceRequirements,
   V1Toleration,
   V1TopologySpreadConstraint,
 } from "@kubernetes/client-node";
 import { z } from "zod";
-import { block, bool, int, type Leaf, oneOf, type Schema, section, type Tree, text } from "./helm/values.ts";
+import { block, bool, int, Leaf, oneOf, type Schema, section, type Tree, text } from "./helm/values.ts";
 
 /** Groups of values that several parts of the chart have. */
 export type StringMap = { [key: string]: string };
@@ -45,8 +47,11 @@ export const imageFields = (repository: string, tag: Leaf<string>) => ({
   repository: text(repository, "Repository of the image.", { minLength: 1 }),
   tag,
   digest: text("", "Digest (`sha256:…`) of the image; wins over the tag.", { pattern: "^(sha256:[0-9a-f]{64})?$" }),
-  pullPolicy: oneOf("IfNotPresent", "When the kubelet pulls the image.", ["IfNotPresent", "Always", "Never"]),
+  pullPolicy: pullPolicy(),
 });
+
+const pullPolicy = (): Leaf<string> =>
+  oneOf("IfNotPresent", "When the kubelet pulls the image.", ["IfNotPresent", "Always", "Never"]);
 
 const resources = (requests: StringMap, limits: StringMap): Leaf<V1ResourceRequirements> =>
   block<V1ResourceRequirements>({ requests, limits }, "CPU and memory of the container.");
@@ -54,6 +59,10 @@ const resources = (requests: StringMap, limits: StringMap): Leaf<V1ResourceRequi
 /** What every pod of the chart has. */
 export const podFields = (requests: StringMap, limits: StringMap) => ({
   resources: resources(requests, limits),
+  ...placementFields(),
+});
+
+const placementFields = () => ({
   podLabels: labels("Labels of the pods; win over `commonLabels`."),
   podAnnotations: annotations("Annotations of the pods; win over `commonAnnotations`."),
   priorityClassName: dnsName("", "PriorityClass of the pods."),
@@ -70,21 +79,29 @@ export const disruptionFields = (enabled: boolean, doc: string) =>
 
 const spreadOverNodes = [{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" }];
 
-/** What a service has, besides what it has `own`. */
+const ENV_NAME = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
+
+/** What a service has that talks to the API server, besides what it has `own`. */
 export const serviceSection = <Own extends Tree>(doc: string, replicasDoc: string, own: Own) =>
-  section(doc, {
-    replicas: int(2, replicasDoc, { minimum: 0, maximum: INT32_MAX }),
+  plainServiceSection(doc, replicasDoc, {
     ...own,
     serviceAccount: section("The account as which it talks to the API server.", {
       create: bool(true, "Whether the chart makes the account. Otherwise `name` names one that exists."),
       name: dnsName("", "Name of the account; empty = the name of the Deployment."),
       annotations: annotations("Annotations of the account, such as those by which clouds map it to an identity of theirs."),
     }),
+  });
+
+/** What every service has, besides what it has `own`. */
+export const plainServiceSection = <Own extends Tree>(doc: string, replicasDoc: string, own: Own) =>
+  section(doc, {
+    replicas: int(2, replicasDoc, { minimum: 0, maximum: INT32_MAX }),
+    ...own,
     extraEnv: block<V1EnvVar[]>([], "More environment variables. A name that the chart itself sets is refused.", {
       items: {
         type: "object",
         required: ["name"],
-        properties: { name: { type: "string", pattern: "^[-._a-zA-Z][-._a-zA-Z0-9]*$" } },
+        properties: { name: { type: "string", pattern: ENV_NAME } },
       },
     }),
     ...podFields({ cpu: "50m", memory: "96Mi" }, { memory: "256Mi" }),
@@ -119,6 +136,73 @@ function withoutPropertyNames(value: unknown): unknown {
   const { additionalProperties: each } = rest;
   return { ...rest, properties: Object.fromEntries(keys.map((key) => [key, each])), additionalProperties: false };
 }
+
+/** The fields of a configuration of the services' as values, with their own defaults and descriptions. */
+export function contractFields<Input extends object>(
+  schema: z.ZodType<unknown, Input>,
+): { [Key in keyof Required<Input>]: Leaf<NonNullable<Input[Key]>> } {
+  const { properties } = contractSchema(schema);
+  const fields = Object.entries(properties as { [key: string]: Schema }).map(
+    ([key, { default: initial, description, ...rules }]) => [
+      key,
+      new Leaf(kindOf(rules), initial, sentence(String(description ?? "")), rules),
+    ],
+  );
+  return Object.fromEntries(fields) as { [Key in keyof Required<Input>]: Leaf<NonNullable<Input[Key]>> };
+}
+
+function kindOf({ type }: Schema): Leaf<unknown>["kind"] {
+  if (type === "integer") return "int";
+  if (type === "boolean") return "bool";
+  if (type === "string") return "string";
+  if (type === "object" || type === "array") return "block";
+  throw new TypeError(`a value of the type ${JSON.stringify(type)} cannot stand in a template`);
+}
+
+const sentence = (text: string): string => (text === "" || text.endsWith(".") ? text : `${text}.`);
+
+/** How a part of the chart shows NATS who it is. */
+export const natsAuthSection = (doc: string) =>
+  section(doc, {
+    existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
+    credsKey: secretKey("", "Its key with a `.creds` file (JWT and seed)."),
+    tokenKey: secretKey("", "Its key with a token."),
+    nkeyKey: secretKey("", "Its key with the seed of an nkey."),
+    user: text("", "User name, when `passwordKey` is set."),
+    passwordKey: secretKey("", "Its key with the password of `user`."),
+  });
+
+export const natsTlsSection = (doc: string) =>
+  section(doc, {
+    existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
+    caKey: secretKey("ca.crt", "Its key with the certificates of the authorities to trust; empty = those that Node.js trusts."),
+    certKey: secretKey("", "Its key with the certificate to show, as `tls.crt`; empty = none is shown."),
+    keyKey: secretKey("", "Its key with the private key of that certificate, as `tls.key`."),
+  });
+
+/** What only a worker's pods need; what the services need, too, is in the contract. */
+export const workerPodFields = () => ({
+  pullPolicy: pullPolicy(),
+  imagePullSecrets: block<V1LocalObjectReference[]>([], "More Secrets for pulling its image, as `{name: …}`.", {
+    items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
+  }),
+  command: block<string[]>([], "What the container runs, instead of the image's entrypoint.", { items: { type: "string" } }),
+  args: block<string[]>([], "Arguments, instead of the image's.", { items: { type: "string" } }),
+  env: block<StringMap>(
+    {},
+    "Environment variables, by name. A name that the chart itself sets is refused. No secrets: those come by `envFrom`.",
+    namedBy(ENV_NAME, { type: "string" }),
+  ),
+  envFrom: block<V1EnvFromSource[]>([], "Secrets and ConfigMaps whose keys are variables, as `{secretRef: {name: …}}`.", {
+    items: { type: "object" },
+  }),
+  resources: section("CPU and memory of the container. What is given of the requests, or of the limits, replaces all of them.", {
+    requests: block<StringMap>({ cpu: "100m", memory: "128Mi" }, "What a pod reserves."),
+    limits: block<StringMap>({ memory: "512Mi" }, "What it may take at most."),
+  }),
+  serviceAccountName: dnsName("", "Account of the pods, by which clouds may know them; empty = `default`. No token is mounted."),
+  ...placementFields(),
+});
 
 /** Not `propertyNames`: Helm's validator then blames a random other value. */
 export const namedBy = (pattern: string, schema: Schema): Schema => ({

@@ -36,7 +36,7 @@ async function run(given: Json) {
   files += 1;
   const file = join(folder, `${files}.json`);
   await writeFile(file, writtenForHelm(given));
-  return helm("template", "x", CHART, "-n", "home", "-f", file);
+  return helm("template", "x", CHART, "-n", "home", "-f", file, "--api-versions", "keda.sh/v1alpha1");
 }
 
 async function arrives(given: Json): Promise<void> {

@@ -1,8 +1,10 @@
 import type { V1LocalObjectReference, V1NetworkPolicyPeer, V1Volume, V1VolumeMount } from "@kubernetes/client-node";
 import { queueConfig, templateConfig } from "../libs/contract/queue-config.ts";
-import { block, bool, int, oneOf, openSection, references, section, type Tree, text } from "./helm/values.ts";
+import { workerConfig } from "../libs/contract/work-config.ts";
+import { block, bool, entries, int, oneOf, openSection, references, section, type Tree, text } from "./helm/values.ts";
 import {
   annotations,
+  contractFields,
   contractSchema,
   DNS_LABEL,
   disruptionFields,
@@ -11,12 +13,16 @@ import {
   imageFields,
   labels,
   namedBy,
+  natsAuthSection,
+  natsTlsSection,
+  plainServiceSection,
   podFields,
   promDuration,
   secretKey,
   serviceSection,
   size,
   TAG,
+  workerPodFields,
 } from "./value-fields.ts";
 
 /** The template of the quick start. A parameter reaches the script as `$1`: the container runs `command` followed by `args`. */
@@ -32,13 +38,24 @@ const hello = {
   args: ["$(params.name)"],
 };
 
+/** Of queues and workers (rule N1). */
+const NAME = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$";
+
+const workerFields = contractFields(workerConfig);
+/** What the services want to know of a worker. */
+export const workerConfigFields = Object.keys(workerFields);
+
 /** Everything a user may set. The order is the order of values.yaml. */
 export const values = {
   global: openSection("Shared with the other charts of a release.", {
     imageRegistry: text("", "Registry of all images; wins over each image's own `registry`."),
-    imagePullSecrets: block<V1LocalObjectReference[]>([], "Secrets for pulling the images of Millrace itself, as `{name: …}`.", {
-      items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
-    }),
+    imagePullSecrets: block<V1LocalObjectReference[]>(
+      [],
+      "Secrets for pulling the images of Millrace and its workers, as `{name: …}`.",
+      {
+        items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
+      },
+    ),
   }),
   nameOverride: text("", "Replaces the chart's name in labels and names.", { pattern: `^(${DNS_LABEL})?$` }),
   // Services are named with it, and a Service's name begins with a letter.
@@ -48,7 +65,7 @@ export const values = {
   commonLabels: labels("Labels of every object and every pod; the chart's own win. They are in no selector, so they may change."),
   commonAnnotations: annotations("Annotations of every object; the chart's own win."),
   image: section(
-    "The image of the dispatcher and the monitor.",
+    "The image of the services.",
     imageFields("millrace/millrace", text("", "Tag of the image; empty = the chart's appVersion.", { pattern: `^(${TAG})?$` })),
   ),
   logLevel: oneOf("info", "How much the services log.", ["trace", "debug", "info", "warn", "error"]),
@@ -76,13 +93,40 @@ export const values = {
   queues: block(
     { default: { slots: 100 } },
     "Queues by name. A message to `jobs.<queue>.<type>` belongs to it; `slots` is how many of its Jobs live at once.",
-    namedBy("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", contractSchema(queueConfig)),
+    namedBy(NAME, contractSchema(queueConfig)),
   ),
   templates: block(
     { hello },
     "Job templates by name. `params` is the JSON Schema of a message's params, put in as `$(params.name)`.",
     namedBy(`^${DNS_LABEL}$`, contractSchema(templateConfig)),
   ),
+  workers: entries(
+    "Workers by name: programs made with the SDK that take messages of a subject of their own, on as many pods as there is work, or on none.",
+    NAME,
+    {
+      image: text("", "Its image, such as `ghcr.io/acme/resize:1.2`. `global.imageRegistry` does not apply to it.", {
+        pattern: "^\\S+$",
+      }),
+      ...workerFields,
+      ...workerPodFields(),
+    },
+    ["image", "subject"],
+  ),
+  workerNats: section("How workers show NATS who they are, when not as the services do: their code is not Millrace's.", {
+    auth: natsAuthSection("A Secret as in `nats.auth`, which then is mounted in place of that one."),
+    tls: natsTlsSection("A Secret as in `nats.tls`, which then is mounted in place of that one."),
+  }),
+  keda: section("KEDA gives workers their pods, from none to `max` and back. It is not part of the chart.", {
+    enabled: bool(
+      true,
+      "Whether there are ScaledObjects for KEDA. Otherwise a worker has `min` pods, but at least one, all the time.",
+    ),
+    pollingInterval: int(
+      2,
+      "Every how many seconds KEDA asks about work by itself: the only way with `trigger: poll`, a second one with `trigger: push`.",
+      { minimum: 1, maximum: 3600 },
+    ),
+  }),
   rbac: section(
     "What the services may do: Roles in the release's and in the job namespaces, and one ClusterRole, which allows only to read the job namespaces' own objects.",
     {
@@ -106,6 +150,11 @@ export const values = {
     "Number of monitors. One leads, the others stand by; two leaders would do no harm, for every write is a compare-and-swap.",
     {},
   ),
+  scaler: plainServiceSection(
+    "The scaler tells KEDA when workers have work. It is there when there are workers.",
+    "Number of scalers; KEDA talks to one of them.",
+    {},
+  ),
   nats: section("NATS holds all messages and records: a server of the release's own, or one that exists.", {
     enabled: bool(
       true,
@@ -124,22 +173,21 @@ export const values = {
         streamReplicas: int(1, "On how many of its servers each stream is kept.", { minimum: 1, maximum: 5 }),
       },
     ),
-    auth: section(
+    auth: natsAuthSection(
       "How the services show NATS who they are: one Secret, and of the four ways the one whose key is named. Files, never environment values.",
-      {
-        existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
-        credsKey: secretKey("", "Its key with a `.creds` file (JWT and seed)."),
-        tokenKey: secretKey("", "Its key with a token."),
-        nkeyKey: secretKey("", "Its key with the seed of an nkey."),
-        user: text("", "User name, when `passwordKey` is set."),
-        passwordKey: secretKey("", "Its key with the password of `user`."),
-      },
     ),
-    tls: section("How the services check NATS' certificate, and show one of their own.", {
-      existingSecret: dnsName("", "Name of the Secret, in the release's namespace."),
-      caKey: secretKey("ca.crt", "Its key with the certificates of the authorities to trust; empty = those that Node.js trusts."),
-      certKey: secretKey("", "Its key with the services' certificate, as `tls.crt`; empty = they show none."),
-      keyKey: secretKey("", "Its key with the private key of that certificate, as `tls.key`."),
+    tls: natsTlsSection("How the services check NATS' certificate, and show one of their own."),
+    monitoring: section("NATS' monitoring port, which KEDA asks about workers with `trigger: poll`.", {
+      endpoint: text(
+        "",
+        "Its host and port, such as `nats-headless.nats.svc:8222`; empty = the release's own server. Of several servers the headless Service: KEDA asks one after the other.",
+        { pattern: "^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[1-9][0-9]{0,4})?$" },
+      ),
+      account: text(
+        "$G",
+        "The account that holds the streams; `$G` is that of a server without accounts. Of accounts by JWT the public key.",
+        { minLength: 1 },
+      ),
     }),
     image: section(
       "The image of nats-server.",

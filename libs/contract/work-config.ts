@@ -3,7 +3,7 @@ import { backoffConfig, freeBackoffConfig, freeLimitConfig } from "./retry-confi
 import { durationMs } from "./units.ts";
 
 /** Their streams and services are Millrace's own. */
-const RESERVED = ["jobs", "retry", "events", "dlq", "work", "millrace"];
+export const RESERVED_SUBJECTS = ["jobs", "retry", "events", "dlq", "work", "millrace"];
 const SUBJECT = /^[A-Za-z0-9_-]+(?:\.(?:[A-Za-z0-9_-]+|\*))*(?:\.>)?$/;
 
 /** A subject that a worker may take: the first token is a name, later ones may be `*`, and the last one `>`. */
@@ -12,8 +12,8 @@ export const workSubject = z
   .max(200)
   .regex(SUBJECT, "must be a NATS subject such as image-download or images.*.resize, whose first token is no wildcard")
   .refine(
-    (subject) => !RESERVED.includes(subject.split(".")[0] ?? ""),
-    `must not begin with ${RESERVED.join(", ")}: those are Millrace's own`,
+    (subject) => !RESERVED_SUBJECTS.includes(subject.split(".")[0] ?? ""),
+    `must not begin with ${RESERVED_SUBJECTS.join(", ")}: those are Millrace's own`,
   );
 
 /** How a worker's failed messages are tried again. */
@@ -37,7 +37,11 @@ export const workerConfig = z
       .optional()
       .describe("Messages, waiting or being worked on, for each of which so many there is one pod; without it the concurrency"),
     timeout: durationMs.prefault("5m").describe("How long a handler may take"),
-    retry: workRetryConfig.prefault({}),
+    retry: workRetryConfig
+      .prefault({})
+      .describe(
+        "How failed messages are tried again: attempts, backoff {initial, factor or increment, max, or delays}, freeLimit, freeBackoff",
+      ),
     trigger: z
       .enum(["push", "poll"])
       .default("push")

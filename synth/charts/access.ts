@@ -14,8 +14,12 @@ import { configRules, JOB_RULES, leaseRules, NAMESPACE_RULES, type Rule, type Se
 const RBAC = "rbac.authorization.k8s.io";
 const RBAC_V1 = `${RBAC}/v1`;
 
-/** When a service needs a Lease, and when it may read the job namespaces themselves. */
-export type Needs = { lease: Condition | "always"; namespaces: Condition | "never" };
+/** When a service needs a Lease, when it may read the job namespaces themselves, and what else it may do in the release's namespace. */
+export type Needs = {
+  lease: Condition | "always";
+  namespaces: Condition | "never";
+  more?: { name: string; wanted: Condition; rules: Rule[] }[];
+};
 
 export const accountName = (service: ServiceName): Expression<string> => orElse(v[service].serviceAccount.name, named(service));
 
@@ -47,6 +51,11 @@ export function access(chart: Chart, service: ServiceName, needs: Needs): void {
   const jobs = new Construct(roles, "job-access");
   const namespace = each(jobs, "namespace", jobNamespaceList);
   grant(jobs, service, { name: `${release.instance}-${service}-jobs`, namespace: `${namespace}` }, JOB_RULES[service]);
+  for (const { name, wanted, rules } of needs.more ?? []) {
+    const scope = new Construct(roles, name);
+    when(scope, wanted);
+    grant(scope, service, { name: named(`${service}-${name}`) }, rules);
+  }
   if (needs.namespaces === "never") return;
   const namespaces = new Construct(roles, "namespace-access");
   when(namespaces, needs.namespaces);

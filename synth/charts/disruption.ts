@@ -6,7 +6,7 @@ import { named, selectorLabels } from "../release.ts";
 import { v } from "../values.ts";
 
 /** How many of the component's pods a drain may take away at once. */
-export function disruptionBudget(chart: Chart, component: "dispatcher" | "monitor" | "nats"): void {
+export function disruptionBudget(chart: Chart, component: "dispatcher" | "monitor" | "scaler" | "nats"): void {
   const { pdb } = v[component];
   const budget = manifest<V1PodDisruptionBudget>(chart, "disruption-budget", {
     apiVersion: "policy/v1",

@@ -1,6 +1,9 @@
+import { RESERVED_SUBJECTS } from "../../libs/contract/work-config.ts";
 import type { Helper } from "../helm/chart-files.ts";
-import { v } from "../values.ts";
+import { goString } from "../helm/expression.ts";
+import { v, workerConfigFields } from "../values.ts";
 import { natsConfig } from "./nats.ts";
+import { LONGEST_MS } from "./worker-values.ts";
 
 /** The named templates. What TypeScript can do is not here: these depend on the release, and are used in many places. */
 export const namedTemplates: { [name: string]: Helper } = {
@@ -59,6 +62,78 @@ export const namedTemplates: { [name: string]: Helper } = {
 {{- if dig "policy" "raw" false ($queue | default dict) -}}{{- $names = append $names $name -}}{{- end -}}
 {{- end -}}
 {{- $names | join ", " -}}`,
+  },
+  "millrace.config": {
+    doc: "Queues, templates and workers, as the services read them. Of workers only what services need: their environment is nobody else's business.",
+    code: `{{- $config := dict "queues" (${v.queues.code} | default dict) "templates" (${v.templates.code} | default dict) -}}
+{{- $workers := dict -}}
+{{- range $name, $worker := ${v.workers.code} -}}
+{{- $_ := set $workers $name (pick $worker ${workerConfigFields.map(goString).join(" ")}) -}}
+{{- end -}}
+{{- with $workers -}}{{- $_ := set $config "workers" . -}}{{- end -}}
+{{- toPrettyJson $config -}}`,
+  },
+  "millrace.environment": {
+    doc: "Environment variables out of a map.",
+    code: `{{- $all := list -}}
+{{- range $name, $value := . -}}{{- $all = append $all (dict "name" $name "value" $value) -}}{{- end -}}
+{{- toJson $all -}}`,
+  },
+  "millrace.milliseconds": {
+    doc: "A duration such as 1h30m, in milliseconds; at most one more than ten years, whatever it says.",
+    code: `{{- $unit := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $all := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h|d)" . -1 -}}
+{{- $amount := regexFind "^[0-9]+" . | regexFind "[1-9][0-9]*" -}}
+{{- $amount = gt (len $amount) 10 | ternary "9999999999" $amount -}}
+{{- $all = mul $amount (get $unit (regexFind "[a-z]+$" .)) | add $all | min ${LONGEST_MS + 1} -}}
+{{- end -}}
+{{- $all -}}`,
+  },
+  "millrace.markedWorkers": {
+    doc: "The workers whose busy pods are marked, separated by commas.",
+    code: `{{- $names := list -}}
+{{- range $name, $worker := ${v.workers.code} -}}
+{{- if dig "deletionCost" false $worker -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- $names | join ", " -}}`,
+  },
+  "millrace.reservedSubjects": {
+    doc: "The first worker whose subject begins with a name of Millrace's own, and that subject.",
+    code: `{{- $found := "" -}}
+{{- range $name, $worker := ${v.workers.code} -}}
+{{- if has (splitList "." $worker.subject | first) (list ${RESERVED_SUBJECTS.map(goString).join(" ")}) -}}
+{{- $found = $found | default (printf "workers.%s.subject (%s)" $name $worker.subject) -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}`,
+  },
+  "millrace.overlappingWorkers": {
+    doc: "The first two workers that would take the same message, and their subjects.",
+    code: `{{- $found := "" -}}
+{{- range $one, $a := ${v.workers.code} -}}
+{{- range $other, $b := ${v.workers.code} -}}
+{{- if and (lt $one $other) (eq $found "") (eq (include "millrace.subjectsOverlap" (dict "a" $a.subject "b" $b.subject)) "true") -}}
+{{- $found = printf "%s (%s) and %s (%s) would take the same messages" $one $a.subject $other $b.subject -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}`,
+  },
+  "millrace.subjectsOverlap": {
+    doc: "Whether some subject of NATS matches both a and b.",
+    code: `{{- $a := splitList "." .a -}}
+{{- $b := splitList "." .b -}}
+{{- $overlap := "" -}}
+{{- range $at := until (max (len $a) (len $b) | int) -}}
+{{- if eq $overlap "" -}}
+{{- if or (ge $at (len $a)) (ge $at (len $b)) -}}{{- $overlap = "false" -}}
+{{- else if or (eq (index $a $at) ">") (eq (index $b $at) ">") -}}{{- $overlap = "true" -}}
+{{- else if not (or (eq (index $a $at) "*") (eq (index $b $at) "*") (eq (index $a $at) (index $b $at))) -}}{{- $overlap = "false" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $overlap | default "true" -}}`,
   },
   "millrace.natsConfig": { doc: "The configuration of nats-server.", text: natsConfig },
 };

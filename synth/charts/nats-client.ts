@@ -17,26 +17,43 @@ export const natsUrl = choose(v.nats.enabled, bundledUrl, external.url);
 type SecretFile = { variable: string; key: Expression<string>; file: string };
 type Mount = { volume: string; folder: string; secret: Expression<string>; files: SecretFile[] };
 
-const mounts: Mount[] = [
+/** Who a pod is for NATS, and whom it trusts. */
+type Credentials = { auth: typeof v.nats.auth; tls: typeof v.nats.tls };
+
+/** All of the one Secret when it is named, else all of the other; never a part of each. */
+function eitherOf<Values extends { existingSecret: Expression<string> }>(one: Values, other: Values): Values {
+  const keys = Object.keys(one) as (keyof Values)[];
+  const given = filled(one.existingSecret);
+  return Object.fromEntries(
+    keys.map((key) => [key, choose(given, one[key] as Expression<string>, other[key] as Expression<string>)]),
+  ) as Values;
+}
+
+/** The services, the test, and whoever else is Millrace itself. */
+export const engine: Credentials = { auth, tls };
+
+export const workers: Credentials = { auth: eitherOf(v.workerNats.auth, auth), tls: eitherOf(v.workerNats.tls, tls) };
+
+const mountsOf = (of: Credentials): Mount[] => [
   {
     volume: "nats-auth",
     folder: "/etc/nats-auth",
-    secret: auth.existingSecret,
+    secret: of.auth.existingSecret,
     files: [
-      { variable: "NATS_CREDS_FILE", key: auth.credsKey, file: "creds" },
-      { variable: "NATS_TOKEN_FILE", key: auth.tokenKey, file: "token" },
-      { variable: "NATS_NKEY_FILE", key: auth.nkeyKey, file: "nkey" },
-      { variable: "NATS_PASSWORD_FILE", key: auth.passwordKey, file: "password" },
+      { variable: "NATS_CREDS_FILE", key: of.auth.credsKey, file: "creds" },
+      { variable: "NATS_TOKEN_FILE", key: of.auth.tokenKey, file: "token" },
+      { variable: "NATS_NKEY_FILE", key: of.auth.nkeyKey, file: "nkey" },
+      { variable: "NATS_PASSWORD_FILE", key: of.auth.passwordKey, file: "password" },
     ],
   },
   {
     volume: "nats-tls",
     folder: "/etc/nats-tls",
-    secret: tls.existingSecret,
+    secret: of.tls.existingSecret,
     files: [
-      { variable: "NATS_TLS_CA_FILE", key: tls.caKey, file: "ca.crt" },
-      { variable: "NATS_TLS_CERT_FILE", key: tls.certKey, file: "tls.crt" },
-      { variable: "NATS_TLS_KEY_FILE", key: tls.keyKey, file: "tls.key" },
+      { variable: "NATS_TLS_CA_FILE", key: of.tls.caKey, file: "ca.crt" },
+      { variable: "NATS_TLS_CERT_FILE", key: of.tls.certKey, file: "tls.crt" },
+      { variable: "NATS_TLS_KEY_FILE", key: of.tls.keyKey, file: "tls.key" },
     ],
   },
 ];
@@ -44,13 +61,13 @@ const mounts: Mount[] = [
 export const natsClientVariables = [
   "NATS_URL",
   "NATS_USER",
-  ...mounts.flatMap(({ files }) => files.map(({ variable }) => variable)),
+  ...mountsOf(engine).flatMap(({ files }) => files.map(({ variable }) => variable)),
 ];
 
-export const natsClientEnvironment = (): Templated<V1EnvVar>[] => [
+export const natsClientEnvironment = (of = engine): Templated<V1EnvVar>[] => [
   { name: "NATS_URL", value: unexpanded(natsUrl) },
-  given(filled(auth.user), { name: "NATS_USER", value: unexpanded(auth.user) }),
-  ...mounts.flatMap(({ secret, folder, files }) =>
+  given(filled(of.auth.user), { name: "NATS_USER", value: unexpanded(of.auth.user) }),
+  ...mountsOf(of).flatMap(({ secret, folder, files }) =>
     files.map(({ variable, key, file }) =>
       given(allOf(filled(secret), filled(key)), { name: variable, value: `${folder}/${file}` }),
     ),
@@ -58,8 +75,8 @@ export const natsClientEnvironment = (): Templated<V1EnvVar>[] => [
 ];
 
 /** Only the keys that are named: what else the Secret holds is not for these pods. */
-export const natsClientVolumes = (): Templated<V1Volume>[] =>
-  mounts.map(({ volume, secret, files }) =>
+export const natsClientVolumes = (of = engine): Templated<V1Volume>[] =>
+  mountsOf(of).map(({ volume, secret, files }) =>
     given(filled(secret), {
       name: volume,
       secret: {
@@ -70,10 +87,31 @@ export const natsClientVolumes = (): Templated<V1Volume>[] =>
     }),
   );
 
-export const natsClientMounts = (): Templated<V1VolumeMount>[] =>
-  mounts.map(({ volume, folder, secret }) => given(filled(secret), { name: volume, mountPath: folder, readOnly: true }));
+export const natsClientMounts = (of = engine): Templated<V1VolumeMount>[] =>
+  mountsOf(of).map(({ volume, folder, secret }) => given(filled(secret), { name: volume, mountPath: folder, readOnly: true }));
 
-const waysOfAuth = `len (without (list ${[auth.credsKey, auth.tokenKey, auth.nkeyKey, auth.passwordKey].map(({ code }) => code).join(" ")}) "")`;
+/** One Secret, and what of it is used in which way. */
+function credentialChecks(path: string, { auth: of, tls: certificates }: Credentials): Check[] {
+  const ways = [of.credsKey, of.tokenKey, of.nkeyKey, of.passwordKey].map(({ code }) => code).join(" ");
+  return [
+    {
+      unless: `eq (len (without (list ${ways}) "")) (ternary 1 0 (${filled(of.existingSecret).code}))`,
+      message: `${path}.auth: existingSecret and exactly one of credsKey, tokenKey, nkeyKey and passwordKey belong together: the Secret, and which key of it is used in which way.`,
+    },
+    {
+      unless: `eq (empty ${of.user.code}) (empty ${of.passwordKey.code})`,
+      message: `${path}.auth: user and passwordKey belong together.`,
+    },
+    {
+      unless: anyOf(not(filled(certificates.existingSecret)), filled(certificates.caKey), filled(certificates.certKey)).code,
+      message: `${path}.tls.existingSecret is set, but neither caKey nor certKey says what is in it.`,
+    },
+    {
+      unless: `eq (empty ${certificates.certKey.code}) (empty ${certificates.keyKey.code})`,
+      message: `${path}.tls: certKey and keyKey belong together.`,
+    },
+  ];
+}
 
 export const natsClientChecks: Check[] = [
   {
@@ -84,23 +122,8 @@ export const natsClientChecks: Check[] = [
     unless: not(allOf(v.nats.enabled, filled(external.url))).code,
     message: `nats.external.url is ${external.url}, but nats.enabled is true: set it to false to use that NATS, or remove the address.`,
   },
-  {
-    unless: `eq (${waysOfAuth}) (ternary 1 0 (${filled(auth.existingSecret).code}))`,
-    message:
-      "nats.auth: existingSecret and exactly one of credsKey, tokenKey, nkeyKey and passwordKey belong together: the Secret, and which key of it is used in which way.",
-  },
-  {
-    unless: `eq (empty ${auth.user.code}) (empty ${auth.passwordKey.code})`,
-    message: "nats.auth: user and passwordKey belong together.",
-  },
-  {
-    unless: anyOf(not(filled(tls.existingSecret)), filled(tls.caKey), filled(tls.certKey)).code,
-    message: "nats.tls.existingSecret is set, but neither caKey nor certKey says what is in it.",
-  },
-  {
-    unless: `eq (empty ${tls.certKey.code}) (empty ${tls.keyKey.code})`,
-    message: "nats.tls: certKey and keyKey belong together.",
-  },
+  ...credentialChecks("nats", engine),
+  ...credentialChecks("workerNats", v.workerNats),
 ];
 
 /** Nobody who reaches a NATS without credentials is asked who they are. */

@@ -13,6 +13,7 @@ import {
   podLabels,
   RESTRICTED_CONTAINER,
   RESTRICTED_POD,
+  release,
   releaseLabels,
   selectorLabels,
 } from "../release.ts";
@@ -23,6 +24,9 @@ import { allowIngress } from "./network.ts";
 
 const MONITOR_PORT = 8222;
 const CONFIG = "nats.conf";
+
+/** Where the release's own server tells about its streams: of a pod, not of a Service that has several behind it. */
+export const natsMonitoring = `${named("nats-headless")}.${release.namespace}.svc:${MONITOR_PORT}`;
 
 /**
  * The body of the named template `millrace.natsConfig`: the ConfigMap and its checksum need the same text.

@@ -50,6 +50,15 @@ export const NAMESPACE_RULES: Rule[] = [
   },
 ];
 
+/**
+ * To the pods of workers, in the release's namespace: the monitor hands back what a dead one held (rule W1). Pods cannot be named in a Role, for
+ * their names are random.
+ */
+export const WORKER_RULES: Rule[] = [{ apiGroups: [""], resources: ["pods"], verbs: READ }];
+
+/** To mark the busy ones of them, so that idle ones go first. */
+export const BUSY_RULES: Rule[] = [{ apiGroups: [""], resources: ["pods"], verbs: ["patch"] }];
+
 /** For people who grant it themselves: `configmaps of millrace-config: get, list, watch`. */
 export function ruleText({ apiGroups, resources, resourceNames, verbs }: Rule): string {
   const [group = ""] = apiGroups;

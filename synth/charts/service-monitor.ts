@@ -1,13 +1,11 @@
 import type { V1Service } from "@kubernetes/client-node";
-import type { Chart } from "cdk8s";
 import { Construct } from "constructs";
 import { spread } from "../helm/collections.ts";
 import { when } from "../helm/documents.ts";
 import { optional } from "../helm/expression.ts";
 import { manifest } from "../helm/templated.ts";
-import { named, selectorLabels } from "../release.ts";
+import { type Component, named, selectorLabels } from "../release.ts";
 import { v } from "../values.ts";
-import type { ServiceName } from "./rights.ts";
 
 /** `monitoring.coreos.com/v1`, as far as the chart writes it; checked against the CRD of prometheus-operator 0.85. */
 interface ServiceMonitor {
@@ -30,14 +28,19 @@ interface ServiceMonitor {
  * What the Prometheus Operator needs to find the service's metrics. The operator may come after the chart, and `helm template` knows no cluster:
  * whether there is a ServiceMonitor is the user's word, never what the API server is seen to have.
  */
-export function serviceMonitor(chart: Chart, name: ServiceName, port: { name: string; number: number }): void {
+export function serviceMonitor(
+  chart: Construct,
+  name: Component,
+  port: { name: string; number: number },
+  serviceName: string = named(name),
+): void {
   const values = v.metrics.serviceMonitor;
   const scope = new Construct(chart, "metrics");
   when(scope, values.enabled);
   manifest<V1Service>(scope, "service", {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name: named(name) },
+    metadata: { name: serviceName },
     spec: {
       clusterIP: "None",
       // A pod that is not ready tells why.

@@ -1,5 +1,5 @@
 import type { V1Deployment, V1EnvVar, V1TopologySpreadConstraint } from "@kubernetes/client-node";
-import type { App } from "cdk8s";
+import type { App, Chart } from "cdk8s";
 import type { Check } from "../helm/chart-files.ts";
 import { items } from "../helm/collections.ts";
 import { argument, Expression, expressionOf, goString, optional, raw } from "../helm/expression.ts";
@@ -27,21 +27,58 @@ import { leaseName, type ServiceName } from "./rights.ts";
 import { serviceMonitor } from "./service-monitor.ts";
 import { tracingEnvironment, tracingMounts, tracingVariables, tracingVolumes } from "./tracing.ts";
 
-const HTTP_PORT = 8080;
-const HTTP = "http";
+export const HTTP_PORT = 8080;
+export const HTTP = "http";
 
 /** What a service wants to know besides what all of them do. */
-type Variable = { name: string; value: string | Expression<string> };
+export type Variable = { name: string; value: string | Expression<string> };
 
-/** A service of the platform: an entry point of the one image, in its own Deployment, with its own account. Returns what must hold of its values. */
+/** A service that does without the API server: it has no account and no token. */
+export type PlainServiceName = "scaler";
+
+/**
+ * A service of the platform that works on Jobs and their messages: an entry point of the one image, in its own Deployment, with its own account.
+ * Returns what must hold of its values.
+ */
 export function service(app: App, name: ServiceName, needs: Needs, variables: Variable[] = []): Check[] {
   const chart = part(app, name);
-  const values = v[name];
   access(chart, name, needs);
+  const account = { serviceAccountName: accountName(name), automountServiceAccountToken: true };
+  return [
+    accountIsNamed(name),
+    ...deployment(chart, name, account, [...commonVariables(name, jobVariables(name)), ...variables]),
+  ];
+}
+
+/** A service that only talks to NATS, and to those who ask it. Returns its part of the chart, and what must hold of its values. */
+export function plainService(
+  app: App,
+  name: PlainServiceName,
+  options: { ports: Port[]; metricsService: string },
+): { chart: Chart; checks: Check[] } {
+  const chart = part(app, name);
+  const ports = options.ports.map(({ variable, number }) => ({ name: variable, value: String(number) }));
+  const variables = commonVariables(name, ports);
+  return { chart, checks: deployment(chart, name, { automountServiceAccountToken: false }, variables, options) };
+}
+
+/** What a service listens on besides HTTP, and the variable that tells it so. */
+export type Port = { name: string; number: number; variable: string };
+
+type Account = { serviceAccountName?: Expression<string>; automountServiceAccountToken: boolean };
+
+function deployment(
+  chart: Chart,
+  name: ServiceName | PlainServiceName,
+  account: Account,
+  variables: Variable[],
+  { ports, metricsService }: { ports: Port[]; metricsService: string } = { ports: [], metricsService: named(name) },
+): Check[] {
+  const values = v[name];
   disruptionBudget(chart, name);
-  allowIngress(chart, name, [HTTP_PORT]);
-  serviceMonitor(chart, name, { name: HTTP, number: HTTP_PORT });
-  const own = [...downward, ...commonVariables(name), ...variables];
+  allowIngress(chart, name, [HTTP_PORT, ...ports.map(({ number }) => number)]);
+  serviceMonitor(chart, name, { name: HTTP, number: HTTP_PORT }, metricsService);
+  const own = [...downward, ...variables];
   manifest<V1Deployment>(chart, "deployment", {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -54,8 +91,7 @@ export function service(app: App, name: ServiceName, needs: Needs, variables: Va
       template: {
         metadata: { labels: podLabels(name, values.podLabels), annotations: podAnnotations(values.podAnnotations) },
         spec: {
-          serviceAccountName: accountName(name),
-          automountServiceAccountToken: true,
+          ...account,
           // A Service named like one of our variables must not get into the environment.
           enableServiceLinks: false,
           imagePullSecrets: v.global.imagePullSecrets,
@@ -69,10 +105,11 @@ export function service(app: App, name: ServiceName, needs: Needs, variables: Va
               imagePullPolicy: v.image.pullPolicy,
               args: [name],
               env: [...own, ...natsClientEnvironment(), ...tracingEnvironment(), items(values.extraEnv)],
-              ports: [{ name: HTTP, containerPort: HTTP_PORT }],
-              startupProbe: probe("/healthz", { periodSeconds: 1, failureThreshold: 60 }),
-              livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
-              readinessProbe: probe("/readyz", { periodSeconds: 5, failureThreshold: 2 }),
+              ports: [
+                { name: HTTP, containerPort: HTTP_PORT },
+                ...ports.map((port) => ({ name: port.name, containerPort: port.number })),
+              ],
+              ...probes,
               resources: values.resources,
               securityContext: RESTRICTED_CONTAINER,
               volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(), ...tracingMounts()],
@@ -87,27 +124,19 @@ export function service(app: App, name: ServiceName, needs: Needs, variables: Va
       },
     },
   });
-  return [
-    accountIsNamed(name),
-    namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables, ...tracingVariables]),
-  ];
+  return [namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables, ...tracingVariables])];
 }
 
-const downward = [
+export const downward = [
   { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
   { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
 ] satisfies Templated<V1EnvVar>[];
 
-function commonVariables(name: ServiceName): Variable[] {
+function commonVariables(name: ServiceName | PlainServiceName, special: Variable[]): Variable[] {
   const grace = v[name].terminationGracePeriodSeconds;
   return [
     { name: "MILLRACE_INSTANCE", value: release.instance },
-    { name: "CONFIG_MAP", value: configMapName },
-    { name: "LEASE_NAME", value: leaseName(name) },
-    { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
-    { name: "JOB_NAMESPACES", value: jobNamespaces },
-    { name: "ACK_WAIT", value: v.ackWait },
-    { name: "HISTORY", value: v.history },
+    ...special,
     { name: "LOG_LEVEL", value: v.logLevel },
     { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
     // What is left of the grace period is for the kubelet, and for ending the process.
@@ -115,8 +144,17 @@ function commonVariables(name: ServiceName): Variable[] {
   ];
 }
 
+const jobVariables = (name: ServiceName): Variable[] => [
+  { name: "CONFIG_MAP", value: configMapName },
+  { name: "LEASE_NAME", value: leaseName(name) },
+  { name: "JOBS_NAMESPACE", value: defaultJobNamespace },
+  { name: "JOB_NAMESPACES", value: jobNamespaces },
+  { name: "ACK_WAIT", value: v.ackWait },
+  { name: "HISTORY", value: v.history },
+];
+
 /** A user cannot name the release's pods in values.yaml, so the chart does it. */
-function spreadConstraints(name: ServiceName): Expression<V1TopologySpreadConstraint[]> {
+function spreadConstraints(name: ServiceName | PlainServiceName): Expression<V1TopologySpreadConstraint[]> {
   const labels = Object.entries(selectorLabels(name)).map(([key, value]) => `${goString(key)} ${argument(expressionOf(value))}`);
   const constraints = v[name].topologySpreadConstraints.code;
   const code = `include "millrace.topologySpread" (dict "constraints" ${constraints} "labels" (dict ${labels.join(" ")}))`;
@@ -124,7 +162,7 @@ function spreadConstraints(name: ServiceName): Expression<V1TopologySpreadConstr
 }
 
 /** Server-side apply, Helm 4's way, refuses a pod in which a variable is there twice; without it the last one would win, without a word. */
-function namesAreOnce(name: ServiceName, ours: string[]): Check {
+function namesAreOnce(name: ServiceName | PlainServiceName, ours: string[]): Check {
   const extra = v[name].extraEnv.code;
   const repeated = raw(`include "millrace.repeatedNames" (dict "ours" (list ${ours.map(goString).join(" ")}) "extra" ${extra})`);
   return {
@@ -138,3 +176,10 @@ const probe = (path: string, pace: { periodSeconds: number; failureThreshold: nu
   timeoutSeconds: 5,
   ...pace,
 });
+
+/** Of everything that answers over HTTP as the services do. */
+export const probes = {
+  startupProbe: probe("/healthz", { periodSeconds: 1, failureThreshold: 60 }),
+  livenessProbe: probe("/healthz", { periodSeconds: 10, failureThreshold: 3 }),
+  readinessProbe: probe("/readyz", { periodSeconds: 5, failureThreshold: 2 }),
+};

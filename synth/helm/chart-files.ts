@@ -29,7 +29,8 @@ export type HelmChart = {
 };
 
 export type Helper = { doc: string } & ({ text: string } | { code: string });
-export type Check = { unless: string; message: string };
+/** `within` is the opening of a block around the check, such as a `range`. */
+export type Check = { unless: string; message: string; within?: string };
 
 const HELMIGNORE = [
   "# Files that are not part of the package.",
@@ -105,7 +106,8 @@ const endsOfLines: Check = {
 };
 
 function checkTemplate(check: Check): string {
-  return `{{- if not (${check.unless}) }}\n{{- fail (${expressionOf(check.message).code}) }}\n{{- end }}\n`;
+  const body = `{{- if not (${check.unless}) }}\n{{- fail (${expressionOf(check.message).code}) }}\n{{- end }}\n`;
+  return check.within === undefined ? body : `{{- ${check.within} }}\n${body}{{- end }}\n`;
 }
 
 /** cdk8s sorts all keys unless this variable is set; a container reads best as it was written: name, image, args. */

@@ -1,7 +1,9 @@
 import { ApiObject, type Chart } from "cdk8s";
 import type { Construct } from "constructs";
 import { spread } from "./collections.ts";
+import { type Entry, overEntries, variable } from "./entries.ts";
 import { type Condition, Expression } from "./expression.ts";
+import type { EntriesReference, Tree } from "./values.ts";
 import { type Json, toTemplate } from "./yaml.ts";
 
 /** The construct metadata that holds what surrounds its documents: the opening action of an `if` or a `range`. */
@@ -14,9 +16,15 @@ export function when(construct: Construct, wanted: Condition): void {
 
 /** The construct's documents are repeated for each element of a list of strings. Returns the element. */
 export function each(construct: Construct, name: string, list: Expression<unknown>): Expression<string> {
-  if (!/^[a-z][a-zA-Z0-9]*$/u.test(name)) throw new TypeError(`"${name}" cannot be the name of a template variable`);
-  construct.node.addMetadata(GUARD, `range $${name} := ${list.code}`);
-  return new Expression<string>(`$${name}`, "string");
+  construct.node.addMetadata(GUARD, `range ${variable(name)} := ${list.code}`);
+  return new Expression<string>(variable(name), "string");
+}
+
+/** The construct's documents are repeated for each entry, in the order of their names. Returns the entry. */
+export function eachEntry<T extends Tree>(construct: Construct, name: string, all: EntriesReference<T>): Entry<T> {
+  const { opening, entry } = overEntries(name, all);
+  construct.node.addMetadata(GUARD, opening);
+  return entry;
 }
 
 /** The construct metadata that holds the name of a chart's template file. */

@@ -1,3 +1,5 @@
+import type { Json } from "./yaml.ts";
+
 /** How the value of an expression is written into YAML. */
 export type Kind = "string" | "int" | "bool" | "block" | "optional" | "lines" | "items" | "spread" | "given" | "action";
 
@@ -86,6 +88,16 @@ export function argument(expression: Expression<unknown>): string {
 /** A string literal of Go's template language. */
 export function goString(value: string): string {
   return JSON.stringify(value);
+}
+
+/** A literal of any kind, as an argument. */
+export function goValue(value: Json): string {
+  if (typeof value === "string") return goString(value);
+  if (value === null) return "nil";
+  if (Array.isArray(value)) return `(${["list", ...value.map(goValue)].join(" ")})`;
+  if (typeof value !== "object") return String(value);
+  const entries = Object.entries(value).flatMap(([key, inner]) => [goString(key), goValue(inner ?? null)]);
+  return `(${["dict", ...entries].join(" ")})`;
 }
 
 /** One expression for a string with tokens in it. */

@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import { type Leaf, SAFE_INTEGERS, type Schema, Section, type Tree } from "./values.ts";
+import { Entries, type Leaf, SAFE_INTEGERS, type Schema, Section, type Tree } from "./values.ts";
 import type { Json } from "./yaml.ts";
 
 const WIDTH = 110;
@@ -16,6 +16,10 @@ function comment(text: string, indent: string, marker: string): string {
   }
   return [...rows, row].map((line) => `${indent}${line}\n`).join("");
 }
+
+/** Helm reads YAML 1.1, in which a bare `yes` is a boolean. */
+const pair = (key: string, value: Json | undefined): string =>
+  value === undefined ? `${key}:\n` : stringify({ [key]: value }, { lineWidth: 0, version: "1.1" });
 
 function indented(text: string, indent: string): string {
   return text.replace(/^(?=.)/gmu, indent);
@@ -48,11 +52,16 @@ export function valuesYaml(tree: Tree, indent = ""): string {
       if (node instanceof Section) {
         return `${gap}${comment(node.doc, indent, "#")}${indent}${key}:\n${valuesYaml(node.values, `${indent}  `)}`;
       }
-      // Helm reads YAML 1.1, in which a bare `yes` is a boolean.
-      const value = stringify({ [key]: node.initial }, { lineWidth: 0, version: "1.1" });
-      return `${gap}${comment(node.doc + rules(node), indent, "# --")}${indented(value, indent)}`;
+      const value = pair(key, node.initial);
+      const fields = node instanceof Entries ? indented(entryYaml(node), `${indent}# `) : "";
+      return `${gap}${comment(node.doc + rules(node), indent, "# --")}${indented(value, indent)}${fields}`;
     })
     .join("");
+}
+
+/** What an entry may hold, for a comment. */
+function entryYaml(node: Entries<Tree>): string {
+  return `<name>:\n${valuesYaml(node.fields, "  ")}`;
 }
 
 /**
@@ -68,7 +77,7 @@ function sectionSchema(node: Section<Tree>, root: boolean): Schema {
   const properties: { [key: string]: Json } = {};
   const required: string[] = [];
   for (const [key, inner] of Object.entries(node.values)) {
-    properties[key] = inner instanceof Section ? sectionSchema(inner, false) : { description: inner.doc, ...inner.schema };
+    properties[key] = inner instanceof Section ? sectionSchema(inner, false) : leafSchema(inner);
     if (inner instanceof Section || inner.kind !== "block") required.push(key);
   }
   // Helm hands `global` to every chart of a release, whether it declares it or not.
@@ -77,10 +86,32 @@ function sectionSchema(node: Section<Tree>, root: boolean): Schema {
   return { ...described, type: "object", additionalProperties: !node.closed, required, properties };
 }
 
+function leafSchema(leaf: Leaf<unknown>): Schema {
+  const described = { description: leaf.doc, ...leaf.schema };
+  if (!(leaf instanceof Entries)) return described;
+  return { ...described, patternProperties: { [leaf.names]: entrySchema(leaf) }, additionalProperties: false };
+}
+
+/** Nothing is laid under an entry: what it lacks has its default. */
+function entrySchema({ fields, required }: Entries<Tree>): Schema {
+  const optional = (node: Section<Tree>): Schema => ({
+    type: "object",
+    additionalProperties: !node.closed,
+    properties: Object.fromEntries(Object.entries(node.values).map(([key, inner]) => [key, fieldSchema(inner)])),
+  });
+  const fieldSchema = (inner: Leaf<unknown> | Section<Tree>): Schema => {
+    if (inner instanceof Section) return { ...(inner.doc === "" ? {} : { description: inner.doc }), ...optional(inner) };
+    const { initial } = inner;
+    return { ...leafSchema(inner), ...(initial === undefined ? {} : { default: initial }) };
+  };
+  const schema = optional(new Section("", fields, true));
+  return required.length === 0 ? schema : { ...schema, required: [...required] };
+}
+
 /** The table of all values for the README. */
 export function valuesTable(tree: Tree): string {
   const rows = leaves(tree, "").map(([path, leaf]) => {
-    const initial = `\`${JSON.stringify(leaf.initial)}\``;
+    const initial = leaf.initial === undefined ? "" : `\`${JSON.stringify(leaf.initial)}\``;
     const cells = [`\`${path}\``, String(leaf.schema["type"]), initial, leaf.doc + rules(leaf)];
     return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
   });
@@ -88,7 +119,10 @@ export function valuesTable(tree: Tree): string {
 }
 
 function leaves(tree: Tree, prefix: string): [path: string, leaf: Leaf<unknown>][] {
-  return Object.entries(tree).flatMap(([key, node]) =>
-    node instanceof Section ? leaves(node.values, `${prefix}${key}.`) : [[`${prefix}${key}`, node] as [string, Leaf<unknown>]],
-  );
+  return Object.entries(tree).flatMap(([key, node]) => {
+    const path = `${prefix}${key}`;
+    if (node instanceof Section) return leaves(node.values, `${path}.`);
+    const fields = node instanceof Entries ? leaves(node.fields, `${path}.<name>.`) : [];
+    return [[path, node] as [string, Leaf<unknown>], ...fields];
+  });
 }

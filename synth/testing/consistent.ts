@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { durationMs, parseDurationMs } from "../../libs/contract/units.ts";
 import type { Json } from "../helm/yaml.ts";
 import type { Overrides } from "./schema-values.ts";
 
@@ -10,6 +11,7 @@ const isMap = (value: Json | undefined): value is Values => typeof value === "ob
 export const consistentFields: Overrides = {
   "dispatcher.extraEnv": environment(),
   "monitor.extraEnv": environment(),
+  "scaler.extraEnv": environment(),
   // The volume's default size is 10Gi, and what JetStream may fill is less in any case.
   "nats.storage.size": fc.oneof(
     fc.integer({ min: 11, max: 999_999_999 }).map((n) => `${n}Gi`),
@@ -38,14 +40,49 @@ function environment(): fc.Arbitrary<Json> {
 export function consistent(values: Values): Values {
   for (const service of ["dispatcher", "monitor"]) account(values[service]);
   traceHeaders(values["tracing"]);
+  if (isMap(values["queues"])) delete values["queues"]["work"];
+  if (isMap(values["workers"])) values["workers"] = workers(values["workers"]);
+  const { workerNats } = values;
+  if (isMap(workerNats)) values["workerNats"] = identity(workerNats);
   const { nats } = values;
   if (!isMap(nats)) return values;
   const external = isMap(nats["external"]) ? nats["external"] : {};
   nats["external"] = { ...external, url: nats["enabled"] === false ? external["url"] || "nats://nats.example.org:4222" : "" };
-  if (isMap(nats["auth"])) nats["auth"] = credentials(nats["auth"]);
-  if (isMap(nats["tls"])) nats["tls"] = certificates(nats["tls"]);
+  if (nats["enabled"] === false) nats["monitoring"] = { ...(nats["monitoring"] as Values), endpoint: "nats.example.org:8222" };
+  values["nats"] = identity(nats);
   return values;
 }
+
+function identity(values: Values): Values {
+  const { auth, tls } = values;
+  return {
+    ...values,
+    ...(isMap(auth) ? { auth: credentials(auth) } : {}),
+    ...(isMap(tls) ? { tls: certificates(tls) } : {}),
+  };
+}
+
+/** Short names, and subjects of which none covers another. */
+function workers(given: Values): Values {
+  const entries = Object.entries(given).map(([name, worker], index): [string, Json | undefined] => {
+    if (!isMap(worker)) return [name, worker];
+    const { subject, min = 0, max = 10, timeout = "5m", cooldown = "30s" } = worker;
+    return [
+      name.length > 8 ? `w${index}` : name,
+      {
+        ...worker,
+        subject: `w${index}.${subject}`,
+        min: Math.min(Number(min), Number(max)),
+        timeout: usable(String(timeout)),
+        cooldown: usable(String(cooldown)),
+      },
+    ];
+  });
+  return Object.fromEntries(entries);
+}
+
+const usable = (duration: string): string =>
+  parseDurationMs(duration) > 0 && durationMs.safeParse(duration).success ? duration : "1h30m";
 
 function account(service: Json | undefined): void {
   if (!isMap(service) || !isMap(service["serviceAccount"])) return;

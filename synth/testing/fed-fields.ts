@@ -6,23 +6,28 @@ import type {
   V1Pod,
   V1PodDisruptionBudget,
   V1PodSpec,
-  V1PodTemplateSpec,
   V1StatefulSet,
 } from "@kubernetes/client-node";
 import type { Json } from "../helm/yaml.ts";
+import {
+  at,
+  type FedField,
+  hasWorkers,
+  type Loose,
+  OURS,
+  OURS_ON_WORKERS,
+  of,
+  podFields,
+  together,
+  unexpanded,
+  unlessEmpty,
+  usersOnly,
+} from "./fed-pods.ts";
+import { isWorker, wantedConfig, workerFields, workerRights } from "./fed-workers.ts";
 import { type Document, environmentOf, ofKind } from "./rendered.ts";
-
-/** A field of the rendered chart that values feed: where it is, what is there, and what the values want there. */
-export type FedField = { where: string; is: unknown; wanted: unknown };
-
-// biome-ignore lint/suspicious/noExplicitAny: the shape is what the values schema says, which has just been checked
-type Loose = any;
 
 const isMap = (value: Json | undefined): value is { [key: string]: Json } =>
   typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** Not `map[key]`: a user's key may be called `toString`. */
-const at = <T>(map: { [key: string]: T }, key: string): T | undefined => (Object.hasOwn(map, key) ? map[key] : undefined);
 
 /** As Helm lays a user's values over the defaults: map by map; everything else is replaced. */
 export function laidOver(defaults: Json, given: Json | undefined): Json {
@@ -34,50 +39,15 @@ export function laidOver(defaults: Json, given: Json | undefined): Json {
   );
 }
 
-const unlessEmpty = (value: Loose): unknown => (Object.keys(value).length === 0 ? undefined : value);
-
-/** The user's own map before the common one, in which what is empty gives way. */
-const together = (own: Loose, common: Loose): Loose =>
-  Object.fromEntries(
-    [...new Set([...Object.keys(own), ...Object.keys(common)])].map((key) => [
-      key,
-      at(own, key) || (at(common, key) ?? at(own, key)),
-    ]),
-  );
-
-const OURS = /^(?:app\.kubernetes\.io\/(?:name|instance|component|part-of|managed-by|version)|helm\.sh\/chart)$/u;
-const OUR_ANNOTATIONS = /^(?:checksum\/config|helm\.sh\/hook(?:-delete-policy)?)$/u;
-
-const usersOnly = (map: Loose, ours: RegExp): Loose =>
-  Object.fromEntries(Object.entries(map ?? {}).filter(([key]) => !ours.test(key)));
-
-const unexpanded = (text: string): string => text.replaceAll("$", "$$$$");
-
 function image(values: Loose, own: Loose, tag: string): string {
   const registry = values.global.imageRegistry || own.registry;
   return `${registry === "" ? "" : `${registry}/`}${own.repository}${own.digest === "" ? `:${tag}` : `@${own.digest}`}`;
 }
 
-function podFields(where: string, template: V1PodTemplateSpec | undefined, values: Loose, own: Loose): FedField[] {
-  const spec = template?.spec;
-  const labels = usersOnly(together(own.podLabels, values.commonLabels), OURS);
-  const annotations = usersOnly(together(own.podAnnotations, values.commonAnnotations), OUR_ANNOTATIONS);
-  const fields: [string, unknown, unknown][] = [
-    ["labels", usersOnly(template?.metadata?.labels, OURS), labels],
-    ["annotations", usersOnly(template?.metadata?.annotations, OUR_ANNOTATIONS), annotations],
-    ["resources", spec?.containers[0]?.resources, unlessEmpty(own.resources)],
-    ["nodeSelector", spec?.nodeSelector, unlessEmpty(own.nodeSelector)],
-    ["tolerations", spec?.tolerations, unlessEmpty(own.tolerations)],
-    ["affinity", spec?.affinity, unlessEmpty(own.affinity)],
-    ["priorityClassName", spec?.priorityClassName, own.priorityClassName || undefined],
-    ["imagePullSecrets", spec?.imagePullSecrets, unlessEmpty(values.global.imagePullSecrets)],
-  ];
-  return fields.map(([field, is, wanted]) => ({ where: `${where}: ${field}`, is, wanted }));
-}
-
 function budget(all: Document[], component: string, values: Loose): FedField {
   const found = of<V1PodDisruptionBudget>(all, "PodDisruptionBudget", component);
-  const exists = values[component].pdb.enabled && (component !== "nats" || values.nats.enabled);
+  const needed = { nats: values.nats.enabled, scaler: hasWorkers(values) }[component] ?? true;
+  const exists = values[component].pdb.enabled && needed;
   return {
     where: `${component}: pdb`,
     is: found?.spec?.maxUnavailable,
@@ -85,11 +55,7 @@ function budget(all: Document[], component: string, values: Loose): FedField {
   };
 }
 
-function of<T>(all: Document[], kind: string, component: string): (T & Document) | undefined {
-  return ofKind<T>(all, kind).find(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] === component);
-}
-
-function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: Loose): FedField[] {
+function serviceFields(all: Document[], name: "dispatcher" | "monitor" | "scaler", values: Loose): FedField[] {
   const own = values[name];
   const spec = of<V1Deployment>(all, "Deployment", name)?.spec;
   const pod = spec?.template.spec as V1PodSpec;
@@ -103,8 +69,6 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
     ["image", container?.image, image(values, values.image, values.image.tag || "0.1.0")],
     ["pullPolicy", container?.imagePullPolicy, values.image.pullPolicy],
     ["extraEnv", extra === 0 ? [] : container?.env?.slice(-extra), own.extraEnv],
-    ["ACK_WAIT", variables["ACK_WAIT"], values.ackWait],
-    ["HISTORY", variables["HISTORY"], values.history],
     ["NATS_USER", variables["NATS_USER"], auth.user === "" ? undefined : unexpanded(auth.user)],
     ["SHUTDOWN_TIMEOUT", variables["SHUTDOWN_TIMEOUT"], `${own.terminationGracePeriodSeconds - 5}s`],
     [
@@ -112,19 +76,29 @@ function serviceFields(all: Document[], name: "dispatcher" | "monitor", values: 
       pod.topologySpreadConstraints?.map(withoutSelector),
       unlessEmpty(own.topologySpreadConstraints.map(withoutSelector)),
     ],
+    ["ServiceMonitor", of<Loose>(all, "ServiceMonitor", name)?.spec.endpoints, endpoints(values)],
+    ...(name === "scaler" ? [] : jobFields(all, name, values, pod)),
   ];
-  if (own.serviceAccount.name !== "") fields.push(["account", pod.serviceAccountName, own.serviceAccount.name]);
-  if (name === "dispatcher")
-    fields.push(
-      ["LEADER_ELECTION", variables["LEADER_ELECTION"], String(own.leaderElection)],
-      ["Lease", ofKind(all, "Role").some(isLeaseRole), own.leaderElection && values.rbac.create],
-    );
-  fields.push(["ServiceMonitor", of<Loose>(all, "ServiceMonitor", name)?.spec.endpoints, endpoints(values)]);
-  if (name === "monitor") fields.push(["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore]);
   return [
     ...fields.map(([field, is, wanted]) => ({ where: `${name}: ${field}`, is, wanted })),
     ...podFields(name, spec?.template, values, own),
     budget(all, name, values),
+  ];
+}
+
+function jobFields(all: Document[], name: "dispatcher" | "monitor", values: Loose, pod: V1PodSpec): [string, unknown, unknown][] {
+  const own = values[name];
+  const variables = environmentOf(pod);
+  const fields: [string, unknown, unknown][] = [
+    ["ACK_WAIT", variables["ACK_WAIT"], values.ackWait],
+    ["HISTORY", variables["HISTORY"], values.history],
+  ];
+  if (own.serviceAccount.name !== "") fields.push(["account", pod.serviceAccountName, own.serviceAccount.name]);
+  if (name === "monitor") return [...fields, ["STORE_SIZE", variables["STORE_SIZE"], values.nats.maxFileStore]];
+  return [
+    ...fields,
+    ["LEADER_ELECTION", variables["LEADER_ELECTION"], String(own.leaderElection)],
+    ["Lease", ofKind(all, "Role").some(isLeaseRole), own.leaderElection && values.rbac.create],
   ];
 }
 
@@ -186,20 +160,25 @@ export function fedFields(all: Document[], given: Json, defaults: Json): FedFiel
   const { enabled, subject, body } = values.test;
   const own = all.filter(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] !== undefined);
   return [
-    { where: "config.json", is: config, wanted: { queues: values.queues, templates: values.templates } },
+    { where: "config.json", is: config, wanted: wantedConfig(values) },
     { where: "test", is: args, wanted: enabled ? [unexpanded(subject), unexpanded(body)] : undefined },
     { where: "extraObjects", is: all.length - own.length, wanted: values.extraObjects.length },
-    ...own.map(({ kind, metadata }) => ({
+    ...own.map(({ kind, metadata, ...rest }) => ({
       where: `${kind} ${metadata.name}: labels`,
-      is: usersOnly(metadata.labels, OURS),
+      is: usersOnly(metadata.labels, isWorker({ kind, metadata, ...rest }) ? OURS_ON_WORKERS : OURS),
       wanted: usersOnly(
         kind === "ServiceMonitor" ? together(values.commonLabels, values.metrics.serviceMonitor.labels) : values.commonLabels,
-        OURS,
+        isWorker({ kind, metadata, ...rest }) ? OURS_ON_WORKERS : OURS,
       ),
     })),
     namespaceReader(all, values),
     ...serviceFields(all, "dispatcher", values),
     ...serviceFields(all, "monitor", values),
+    ...(hasWorkers(values) ? serviceFields(all, "scaler", values) : []),
+    { where: "scaler exists", is: of(all, "Deployment", "scaler") !== undefined, wanted: hasWorkers(values) },
+    ...Object.entries(values.workers).flatMap(([name, worker]) => workerFields(all, name, worker, values)),
+    { where: "workers", is: ofKind(all, "Deployment").filter(isWorker).length, wanted: Object.keys(values.workers).length },
+    workerRights(all, values),
     ...natsFields(all, values),
   ];
 }

@@ -2,7 +2,9 @@ import fc from "fast-check";
 import type { Schema } from "../helm/values.ts";
 import type { Json } from "../helm/yaml.ts";
 
-/** Arbitraries for the values at some paths, such as `dispatcher.extraEnv`, in place of what the schema alone would allow. */
+/**
+ * Arbitraries for the values at some paths, such as `dispatcher.extraEnv` or `workers.[].image`, in place of what the schema alone would allow.
+ */
 export type Overrides = { [path: string]: fc.Arbitrary<Json> };
 
 const HOSTILE = [
@@ -173,13 +175,18 @@ function objects(schema: Schema, overrides: Overrides, path: string): fc.Arbitra
     const model = Object.fromEntries(
       known.map(([key, inner]) => [key, schemaValues(inner as Schema, overrides, path === "" ? key : `${path}.${key}`)]),
     );
-    const needed = path.startsWith(ELEMENT) && Array.isArray(required) ? required.filter((key) => typeof key === "string") : [];
+    const needed = path.includes(ELEMENT) && Array.isArray(required) ? required.filter((key) => typeof key === "string") : [];
     parts.push(fc.record(model, { requiredKeys: needed, noNullPrototype: true }));
   }
   if (isSchema(patternProperties)) {
     for (const [pattern, inner] of Object.entries(patternProperties)) {
       if (isSchema(inner))
-        parts.push(dictionary(fc.stringMatching(new RegExp(pattern, "u"), { size: "xsmall" }), schemaValues(inner, {}, ELEMENT)));
+        parts.push(
+          dictionary(
+            fc.stringMatching(new RegExp(pattern, "u"), { size: "xsmall" }),
+            schemaValues(inner, overrides, `${path}.${ELEMENT}`),
+          ),
+        );
     }
   }
   if (isSchema(additionalProperties)) parts.push(dictionary(hostileKey, schemaValues(additionalProperties, {}, ELEMENT)));

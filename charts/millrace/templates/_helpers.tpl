@@ -64,6 +64,85 @@
 {{- $names | join ", " -}}
 {{- end }}
 
+{{- /* Queues, templates and workers, as the services read them. Of workers only what services need: their environment is nobody else's business. */}}
+{{- define "millrace.config" -}}
+{{- $config := dict "queues" ($.Values.queues | default dict) "templates" ($.Values.templates | default dict) -}}
+{{- $workers := dict -}}
+{{- range $name, $worker := $.Values.workers -}}
+{{- $_ := set $workers $name (pick $worker "subject" "concurrency" "min" "max" "lagThreshold" "timeout" "retry" "trigger" "cooldown" "deletionCost") -}}
+{{- end -}}
+{{- with $workers -}}{{- $_ := set $config "workers" . -}}{{- end -}}
+{{- toPrettyJson $config -}}
+{{- end }}
+
+{{- /* Environment variables out of a map. */}}
+{{- define "millrace.environment" -}}
+{{- $all := list -}}
+{{- range $name, $value := . -}}{{- $all = append $all (dict "name" $name "value" $value) -}}{{- end -}}
+{{- toJson $all -}}
+{{- end }}
+
+{{- /* A duration such as 1h30m, in milliseconds; at most one more than ten years, whatever it says. */}}
+{{- define "millrace.milliseconds" -}}
+{{- $unit := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $all := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h|d)" . -1 -}}
+{{- $amount := regexFind "^[0-9]+" . | regexFind "[1-9][0-9]*" -}}
+{{- $amount = gt (len $amount) 10 | ternary "9999999999" $amount -}}
+{{- $all = mul $amount (get $unit (regexFind "[a-z]+$" .)) | add $all | min 315360000001 -}}
+{{- end -}}
+{{- $all -}}
+{{- end }}
+
+{{- /* The workers whose busy pods are marked, separated by commas. */}}
+{{- define "millrace.markedWorkers" -}}
+{{- $names := list -}}
+{{- range $name, $worker := $.Values.workers -}}
+{{- if dig "deletionCost" false $worker -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- $names | join ", " -}}
+{{- end }}
+
+{{- /* The first worker whose subject begins with a name of Millrace's own, and that subject. */}}
+{{- define "millrace.reservedSubjects" -}}
+{{- $found := "" -}}
+{{- range $name, $worker := $.Values.workers -}}
+{{- if has (splitList "." $worker.subject | first) (list "jobs" "retry" "events" "dlq" "work" "millrace") -}}
+{{- $found = $found | default (printf "workers.%s.subject (%s)" $name $worker.subject) -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end }}
+
+{{- /* The first two workers that would take the same message, and their subjects. */}}
+{{- define "millrace.overlappingWorkers" -}}
+{{- $found := "" -}}
+{{- range $one, $a := $.Values.workers -}}
+{{- range $other, $b := $.Values.workers -}}
+{{- if and (lt $one $other) (eq $found "") (eq (include "millrace.subjectsOverlap" (dict "a" $a.subject "b" $b.subject)) "true") -}}
+{{- $found = printf "%s (%s) and %s (%s) would take the same messages" $one $a.subject $other $b.subject -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end }}
+
+{{- /* Whether some subject of NATS matches both a and b. */}}
+{{- define "millrace.subjectsOverlap" -}}
+{{- $a := splitList "." .a -}}
+{{- $b := splitList "." .b -}}
+{{- $overlap := "" -}}
+{{- range $at := until (max (len $a) (len $b) | int) -}}
+{{- if eq $overlap "" -}}
+{{- if or (ge $at (len $a)) (ge $at (len $b)) -}}{{- $overlap = "false" -}}
+{{- else if or (eq (index $a $at) ">") (eq (index $b $at) ">") -}}{{- $overlap = "true" -}}
+{{- else if not (or (eq (index $a $at) "*") (eq (index $b $at) "*") (eq (index $a $at) (index $b $at))) -}}{{- $overlap = "false" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $overlap | default "true" -}}
+{{- end }}
+
 {{- /* The configuration of nats-server. */}}
 {{- define "millrace.natsConfig" -}}
 server_name: $POD_NAME

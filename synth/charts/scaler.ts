@@ -1,0 +1,30 @@
+import type { V1Service } from "@kubernetes/client-node";
+import type { App } from "cdk8s";
+import type { Check } from "../helm/chart-files.ts";
+import { when } from "../helm/documents.ts";
+import { manifest } from "../helm/templated.ts";
+import { named, release, selectorLabels } from "../release.ts";
+import { type Port, plainService } from "./service.ts";
+import { hasWorkers } from "./worker-values.ts";
+
+const GRPC: Port = { name: "grpc", number: 9090, variable: "GRPC_SERVER_PORT" };
+
+/** As KEDA's operator, which may be in any namespace, finds it. */
+export const scalerAddress = `${named("scaler")}.${release.namespace}:${GRPC.number}`;
+
+/** Tells KEDA when workers have work. Without workers there is nothing of it. */
+export function scaler(app: App): Check[] {
+  const { chart, checks } = plainService(app, "scaler", { ports: [GRPC], metricsService: named("scaler-metrics") });
+  when(chart, hasWorkers);
+  manifest<V1Service>(chart, "service", {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: named("scaler") },
+    spec: {
+      type: "ClusterIP",
+      selector: selectorLabels("scaler"),
+      ports: [{ name: GRPC.name, port: GRPC.number, targetPort: GRPC.name }],
+    },
+  });
+  return checks;
+}

@@ -1,0 +1,121 @@
+import type { V1Deployment, V1EnvVar, V1LocalObjectReference } from "@kubernetes/client-node";
+import type { App } from "cdk8s";
+import { Construct } from "constructs";
+import type { Check } from "../helm/chart-files.ts";
+import { given, items } from "../helm/collections.ts";
+import { eachEntry, inFile, when } from "../helm/documents.ts";
+import { argument, Expression, not, optional, raw } from "../helm/expression.ts";
+import { manifest } from "../helm/templated.ts";
+import { part, podAnnotations, podLabels, RESTRICTED_CONTAINER, RESTRICTED_POD, release, selectorLabels } from "../release.ts";
+import { v } from "../values.ts";
+import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes, workers } from "./nats-client.ts";
+import { allowIngress } from "./network.ts";
+import { scaledObject } from "./scaled-object.ts";
+import { downward, HTTP, HTTP_PORT, probes, type Variable } from "./service.ts";
+import { serviceMonitor } from "./service-monitor.ts";
+import { hasWorkers, secondsAfter, WORKER_LABEL, type Worker, workerChecks, workerName } from "./worker-values.ts";
+
+/** After its time a handler is aborted, and killed 10 s later: the process must not go before that. */
+const GRACE_SECONDS = 20;
+/** What is left is for the kubelet, and for ending the process. */
+const END_SECONDS = 10;
+
+/** The users' programs: a Deployment for each, and a ScaledObject by which KEDA gives it pods. */
+export function worker(app: App): Check[] {
+  const chart = part(app, "worker");
+  inFile(chart, "workers");
+  const shared = new Construct(chart, "shared");
+  when(shared, hasWorkers);
+  allowIngress(shared, "worker", [HTTP_PORT]);
+  serviceMonitor(shared, "worker", { name: HTTP, number: HTTP_PORT });
+  const each = new Construct(chart, "each");
+  const entry = eachEntry(each, "worker", v.workers);
+  deployment(each, entry);
+  scaledObject(each, entry);
+  return workerChecks([...fixedVariables(entry).map(({ name }) => name), ...natsClientVariables]);
+}
+
+function deployment(scope: Construct, worker: Worker): void {
+  const { name, values } = worker;
+  const own = { app: `${name}`, [WORKER_LABEL]: `${name}` };
+  manifest<V1Deployment>(scope, "deployment", {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: workerName(worker), labels: own },
+    spec: {
+      // Nobody else may set what KEDA sets: an upgrade would undo it.
+      replicas: given(not(v.keda.enabled), new Expression<number>(`max ${argument(values.min)} 1`, "int")),
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+      selector: { matchLabels: { ...selectorLabels("worker"), [WORKER_LABEL]: `${name}` } },
+      template: {
+        metadata: {
+          labels: { ...own, "millrace.dev/instance": release.instance, ...podLabels("worker", values.podLabels) },
+          annotations: podAnnotations(values.podAnnotations),
+        },
+        spec: {
+          serviceAccountName: optional(values.serviceAccountName),
+          // The code is not Millrace's: it has no business with the API server.
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          imagePullSecrets: pullSecrets(worker),
+          priorityClassName: optional(values.priorityClassName),
+          terminationGracePeriodSeconds: secondsAfter(values.timeout, GRACE_SECONDS + END_SECONDS),
+          securityContext: RESTRICTED_POD,
+          containers: [
+            {
+              // By this name the monitor finds what became of the process.
+              name: "worker",
+              image: values.image,
+              imagePullPolicy: values.pullPolicy,
+              command: values.command,
+              args: values.args,
+              // The user's come last, so that they may refer to ours.
+              env: [...fixedVariables(worker), ...natsClientEnvironment(workers), items(variablesOf(values.env))],
+              envFrom: values.envFrom,
+              ports: [{ name: HTTP, containerPort: HTTP_PORT }],
+              ...probes,
+              resources: { requests: values.resources.requests, limits: values.resources.limits },
+              securityContext: RESTRICTED_CONTAINER,
+              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(workers)],
+            },
+          ],
+          nodeSelector: values.nodeSelector,
+          tolerations: values.tolerations,
+          affinity: values.affinity,
+          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes(workers)],
+        },
+      },
+    },
+  });
+}
+
+/** What the SDK reads. It wins over what the program says itself. */
+function fixedVariables(worker: Worker) {
+  const { name, values } = worker;
+  const settings: Variable[] = [
+    { name: "MILLRACE_WORKER", value: name },
+    { name: "MILLRACE_INSTANCE", value: release.instance },
+    { name: "MILLRACE_CONCURRENCY", value: `${values.concurrency}` },
+    { name: "MILLRACE_TIMEOUT", value: values.timeout },
+    { name: "MILLRACE_RETRY", value: raw(`${argument(values.retry)} | toJson`) },
+    { name: "MILLRACE_GRACE", value: `${secondsAfter(values.timeout, GRACE_SECONDS)}s` },
+    { name: "ACK_WAIT", value: v.ackWait },
+    { name: "LOG_LEVEL", value: v.logLevel },
+    { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
+  ];
+  return [
+    ...downward,
+    { name: "POD_UID", valueFrom: { fieldRef: { fieldPath: "metadata.uid" } } },
+    { name: "NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } },
+    ...settings,
+  ];
+}
+
+const variablesOf = (map: Expression<unknown>): Expression<V1EnvVar[]> =>
+  new Expression(`include "millrace.environment" ${argument(map)} | fromJsonArray`, "block");
+
+/** None twice: the API server refuses that. */
+function pullSecrets({ values }: Worker): Expression<V1LocalObjectReference[]> {
+  const all = `concat (${v.global.imagePullSecrets.code} | default list) ${argument(values.imagePullSecrets)}`;
+  return new Expression(`${all} | uniq`, "block");
+}
