@@ -7,6 +7,8 @@ import { runMonitor } from "./monitor/main.ts";
 const SERVICES: Readonly<Record<string, (env: NodeJS.ProcessEnv) => Promise<void>>> = {
   dispatcher: runDispatcher,
   monitor: runMonitor,
+  // Loaded when it is asked for: the others have no use for gRPC.
+  scaler: async (env) => (await import("./scaler/main.ts")).runScaler(env),
   cli: runCommand,
 };
 

@@ -21,27 +21,30 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-it.each(["dispatcher", "monitor"])("A14: a %s that waits for a broker that is away ends at a signal", async (service) => {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "main.ts"), service], {
-    env: {
-      PATH: process.env["PATH"],
-      KUBECONFIG: kubeconfig,
-      NATS_URL: "nats://127.0.0.1:1",
-      MILLRACE_INSTANCE: "test.start",
-      HTTP_SERVER_PORT: "0",
-      POD_NAME: "pod",
-      POD_NAMESPACE: "test",
-      JOBS_NAMESPACE: "test",
-      JOB_NAMESPACES: "test",
-      CONFIG_MAP: "queues",
-      LEASE_NAME: "lease",
-      STORE_SIZE: "1Gi",
-    },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const ended = once(child, "exit");
-  for await (const line of createInterface({ input: child.stdout })) if (line.includes("nats.unreachable")) break;
-  child.kill("SIGTERM");
-  // Whoever is the first process of a container dies of no signal that it does not listen for.
-  expect(await ended).toEqual([0, null]);
-});
+it.each(["dispatcher", "monitor", "scaler"])(
+  "A14: a %s that waits for a broker that is away ends at a signal",
+  async (service) => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "main.ts"), service], {
+      env: {
+        PATH: process.env["PATH"],
+        KUBECONFIG: kubeconfig,
+        NATS_URL: "nats://127.0.0.1:1",
+        MILLRACE_INSTANCE: "test.start",
+        HTTP_SERVER_PORT: "0",
+        POD_NAME: "pod",
+        POD_NAMESPACE: "test",
+        JOBS_NAMESPACE: "test",
+        JOB_NAMESPACES: "test",
+        CONFIG_MAP: "queues",
+        LEASE_NAME: "lease",
+        STORE_SIZE: "1Gi",
+      },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const ended = once(child, "exit");
+    for await (const line of createInterface({ input: child.stdout })) if (line.includes("nats.unreachable")) break;
+    child.kill("SIGTERM");
+    // Whoever is the first process of a container dies of no signal that it does not listen for.
+    expect(await ended).toEqual([0, null]);
+  },
+);

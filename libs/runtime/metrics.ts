@@ -3,7 +3,7 @@ import { FAILURE_CLASSES } from "../contract/failure-class.ts";
 import { VERSION } from "./version.ts";
 
 /** The services that have `/metrics`. */
-export const METERED_SERVICES = ["dispatcher", "monitor"] as const;
+export const METERED_SERVICES = ["dispatcher", "monitor", "scaler"] as const;
 export type MeteredService = (typeof METERED_SERVICES)[number];
 
 /** What docs/metrics.md says of a metric. */
@@ -16,9 +16,11 @@ export interface MetricDeclaration {
   readonly services: readonly MeteredService[];
 }
 
-const BOTH = METERED_SERVICES;
+const ALL = METERED_SERVICES;
+const BOTH = ["dispatcher", "monitor"] as const;
 const DISPATCHER = ["dispatcher"] as const;
 const MONITOR = ["monitor"] as const;
+const SCALER = ["scaler"] as const;
 
 /** From a millisecond to ten minutes: what waits behind a pause or a full namespace is beyond it, and has figures of its own. */
 const LATENCY_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
@@ -188,7 +190,7 @@ export class Metrics {
     "How long ago a watch was last known to follow the API server, in seconds; a healthy one stays below 100.",
     ["kind", "namespace"],
   );
-  readonly natsConnected = this.#gauge(BOTH, "millrace_nats_connected", "1 while the service is connected to NATS.", []);
+  readonly natsConnected = this.#gauge(ALL, "millrace_nats_connected", "1 while the service is connected to NATS.", []);
   readonly kubeRequests = this.#counter(
     BOTH,
     "millrace_kube_requests_total",
@@ -208,7 +210,46 @@ export class Metrics {
     "Spans that the collector took (exported) and those that it did not take in time (dropped); only where tracing is configured.",
     ["outcome"],
   );
-  readonly buildInfo = this.#gauge(BOTH, "millrace_build_info", "Always 1; the label is the version that runs.", ["version"]);
+  readonly scalerLag = this.#gauge(
+    SCALER,
+    "millrace_scaler_lag",
+    "Messages of the worker that wait or are being worked on, as its consumers last confirmed; retries that sleep are not among them.",
+    ["worker"],
+  );
+  readonly scalerActive = this.#gauge(SCALER, "millrace_scaler_active", "1 while KEDA is told that the worker has work.", [
+    "worker",
+  ]);
+  readonly scalerHolding = this.#gauge(
+    SCALER,
+    "millrace_scaler_holding_seconds",
+    "For how long the last value is held because NATS confirms no newer one, in seconds; 0 while it does.",
+    ["worker"],
+  );
+  readonly scalerActivations = this.#counter(
+    SCALER,
+    "millrace_scaler_activations_total",
+    "Times that a worker came to have work, by what made the scaler look.",
+    ["worker", "cause"],
+  );
+  readonly scalerPushes = this.#counter(
+    SCALER,
+    "millrace_scaler_pushes_total",
+    "Times that KEDA was told, on a stream of its own, whether the worker has work.",
+    ["worker", "active"],
+  );
+  readonly scalerLooks = this.#counter(
+    SCALER,
+    "millrace_scaler_looks_total",
+    "Looks at the consumers of a worker, by outcome: confirmed or failed.",
+    ["outcome"],
+  );
+  readonly scalerStreams = this.#gauge(
+    SCALER,
+    "millrace_scaler_streams",
+    "Streams that KEDA has open here, one for each ScaledObject.",
+    [],
+  );
+  readonly buildInfo = this.#gauge(ALL, "millrace_build_info", "Always 1; the label is the version that runs.", ["version"]);
 
   readonly #beforeScrape: (() => void)[] = [];
 

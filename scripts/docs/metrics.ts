@@ -14,7 +14,7 @@ export function metricsPage(): string {
   return `<!-- Generated from libs/runtime/metrics.ts by \`npm run docs\`. Do not edit. -->
 # Metrics
 
-Dispatcher and monitor serve them as \`/metrics\` on port 8080, in Prometheus' text format. Which of them to look at, and on what to alert, is in
+Every service serves its own as \`/metrics\` on port 8080, in Prometheus' text format. Which of them to look at, and on what to alert, is in
 [Operations](operations.md#metrics). The chart makes ServiceMonitors when \`metrics.serviceMonitor.enabled\` is set.
 Scraped otherwise, they want \`honor_labels: true\`: \`service\` and \`namespace\` are labels of theirs, over which Prometheus would write the target's.
 
@@ -36,7 +36,10 @@ No label holds an id, a name that a producer chose, or anything else that grows 
 | \`class\` | of failures ${quoted(FAILURE_CLASSES)} ([Concepts](concepts.md)); of attempts \`succeeded\`, too |
 | \`reason\` | ${quoted(BLOCK_CAUSES)}: why the API server took no Job |
 | \`code\` | of rejections the code of the error, such as \`JOB_SPEC_INVALID\`; of requests the HTTP status, \`0\` without an answer |
-| \`outcome\` | of attempts \`succeeded\`, \`failed\`, \`cancelled\`; of spans \`exported\`, \`dropped\` |
+| \`outcome\` | of attempts \`succeeded\`, \`failed\`, \`cancelled\`; of spans \`exported\`, \`dropped\`; of looks \`confirmed\`, \`failed\` |
+| \`worker\` | workers that a ScaledObject names and NATS has consumers for |
+| \`cause\` | \`published\`, \`due\` (a retry that slept), \`polled\`, \`asked\` (by KEDA), \`began\`, \`reconnected\` |
+| \`active\` | \`true\`, \`false\` |
 | \`kind\` | of watches \`jobs\`, \`pods\`, \`configmaps\` |
 | \`method\` | \`GET\`, \`POST\`, \`PUT\`, \`PATCH\`, \`DELETE\` |
 | \`version\` | of the image |

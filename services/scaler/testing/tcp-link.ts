@@ -1,0 +1,32 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+
+/** A way to a port that can be cut: both ends then lose their connections. */
+export class TcpLink implements Disposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(target: number) {
+    this.#server = createServer((near) => {
+      const far = connect(target, "127.0.0.1");
+      for (const socket of [near, far]) this.#sockets.add(socket.on("error", () => socket.destroy()));
+      near.pipe(far).pipe(near);
+    });
+  }
+
+  static async to(target: number): Promise<TcpLink> {
+    const link = new TcpLink(target);
+    link.#server.listen(0, "127.0.0.1");
+    await once(link.#server, "listening");
+    return link;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
