@@ -27,22 +27,36 @@ export function sameSource(a: MessageSource, b: MessageSource): boolean {
   return a.stream === b.stream && a.seq === b.seq && a.storedAt === b.storedAt;
 }
 
+/** What a JetStream reply subject says of the delivery that it belongs to. */
+export interface DeliveryInfo {
+  readonly consumer: string;
+  /** How often the message was delivered, this time included. */
+  readonly delivery: number;
+  readonly source: MessageSource;
+}
+
+const deliveryInfo = z.object({ consumer: z.string().min(1), delivery: z.number().int().positive(), source: messageSource });
+
 /**
- * Reads the source out of a JetStream reply subject, v1 (`$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`) or
- * v2, which puts domain and account hash before the stream (ADR-15; nats-server 2.15 can be switched to it). Undefined when it is neither:
- * annotations can be edited by anybody who may edit Jobs.
+ * Reads a JetStream reply subject, v1 (`$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`) or
+ * v2, which puts domain and account hash before the stream (ADR-15; nats-server 2.15 can be switched to it). Undefined when it is neither.
  */
-export function parseAckSubject(subject: string): MessageSource | undefined {
+export function parseDelivery(subject: string): DeliveryInfo | undefined {
   const tokens = subject.split(".");
   if (tokens[0] !== "$JS" || tokens[1] !== "ACK") return undefined;
   const offset = tokens.length === 9 ? 2 : tokens.length >= 11 ? 4 : undefined;
   if (offset === undefined) return undefined;
-  const parsed = messageSource.safeParse({
-    stream: tokens[offset],
-    seq: Number(tokens[offset + 3]),
-    storedAt: tokens[offset + 5],
+  const parsed = deliveryInfo.safeParse({
+    consumer: tokens[offset + 1],
+    delivery: Number(tokens[offset + 2]),
+    source: { stream: tokens[offset], seq: Number(tokens[offset + 3]), storedAt: tokens[offset + 5] },
   });
   return parsed.success ? parsed.data : undefined;
+}
+
+/** The message that a reply subject acknowledges. Undefined when it is none: annotations can be edited by anybody who may edit Jobs. */
+export function parseAckSubject(subject: string): MessageSource | undefined {
+  return parseDelivery(subject)?.source;
 }
 
 /** An RFC 3339 time with up to nine fractional digits (as the server prints store times) → nanoseconds since the epoch. */

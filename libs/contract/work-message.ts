@@ -83,7 +83,7 @@ const envelope = z.object({
 
 /** Undefined for a message in WORK_RETRY that the SDK did not write. */
 export function workItem(worker: string, message: WorkMessage): WorkItem | undefined {
-  return message.stream === STREAM.workRetry ? retriedItem(worker, message) : freshItem(worker, message);
+  return message.stream === STREAM.workRetry ? retriedItem(worker, message) : asFreshItem(worker, message);
 }
 
 /** What is known of a message after one of its attempts ended. */
@@ -123,7 +123,8 @@ export function workRetryHeaders(item: WorkItem): Record<string, string> {
   };
 }
 
-function freshItem(worker: string, message: WorkMessage): WorkItem {
+/** A message as it stands, whatever its headers say: for the DLQ entry of what nobody can read. */
+export function asFreshItem(worker: string, message: WorkMessage): WorkItem {
   const origin = sourceKey(message);
   const given = message.headers["Nats-Msg-Id"]?.[0] ?? "";
   return {

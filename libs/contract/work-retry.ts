@@ -53,9 +53,15 @@ export function countedEnd({ failures, free }: WorkCounts, { class: ended }: Pic
 
 /**
  * Is a message tried again, and when? `counts` have the end in them already (`countedEnd`). `random` in [0, 1). What first ended through nobody's
- * fault goes on at once: most often somebody waits for it, and the pod was merely moved.
+ * fault goes on at once: most often somebody waits for it, and the pod was merely moved. `askedMs`: the pause that the handler itself asked for.
  */
-export function workDecision(counts: WorkCounts, ended: WorkEnd, retry: WorkRetryConfig, random: number): WorkDecision {
+export function workDecision(
+  counts: WorkCounts,
+  ended: WorkEnd,
+  retry: WorkRetryConfig,
+  random: number,
+  askedMs?: number,
+): WorkDecision {
   const effect = EFFECT_OF_WORK_CLASS[ended.class];
   switch (effect) {
     case "dead":
@@ -70,6 +76,7 @@ export function workDecision(counts: WorkCounts, ended: WorkEnd, retry: WorkRetr
       if (counts.free > retry.freeLimit) {
         return { kind: "dead", why: `${counts.free} attempts ended through nobody's fault; freeLimit allows ${retry.freeLimit}` };
       }
+      if (askedMs !== undefined) return { kind: "retry", delayMs: askedMs };
       return { kind: "retry", delayMs: counts.free <= 1 ? 0 : jittered(freePauseMs(retry.freeBackoff, counts.free - 2), random) };
     default:
       return assertNever(effect);

@@ -9,8 +9,8 @@ import type { Broker } from "./broker.ts";
 import { StreamRoom } from "./stream-room.ts";
 
 /** ADR-51: the broker publishes the message under the target when the time has come. The target must be in the same stream. */
-const SCHEDULE_HEADER = "Nats-Schedule";
-const TARGET_HEADER = "Nats-Schedule-Target";
+export const SCHEDULE_HEADER = "Nats-Schedule";
+export const TARGET_HEADER = "Nats-Schedule-Target";
 
 /** Retries of jobs that ran are never kept out; what only waits for the cluster may fill RETRY up to here, for it discards what is old. */
 const ROOM_FOR_WAITING = 0.25;

@@ -1,0 +1,41 @@
+import { STREAM } from "../contract/streams.ts";
+import { nextAttempt, type WorkItem, workRetryHeaders } from "../contract/work-message.ts";
+import { workAtSubject, workRunSubject } from "../contract/work-subjects.ts";
+import type { Broker } from "./broker.ts";
+import { SCHEDULE_HEADER, TARGET_HEADER } from "./retries.ts";
+
+/** WORK_RETRY: what workers are to try again, due or asleep until it is. A sleeping message is nobody's lag. */
+export class WorkRetries {
+  readonly #broker: Broker;
+  readonly #nowMs: () => number;
+
+  constructor(options: { readonly broker: Broker; readonly nowMs: () => number }) {
+    this.#broker = options.broker;
+    this.#nowMs = options.nowMs;
+  }
+
+  /**
+   * S2: the next attempt of the item, once: only if neither of its subjects holds a message (a leader's read sees unacknowledged ones). A fired
+   * schedule moves from the one subject to the other, so they are read in that order.
+   */
+  async publish(item: WorkItem, body: Uint8Array, delayMs: number): Promise<void> {
+    const attempt = nextAttempt(item);
+    const atSubject = workAtSubject(item.worker, item.hash, attempt);
+    const runSubject = workRunSubject(item.worker, item.hash, attempt);
+    for (const subject of [atSubject, runSubject]) {
+      if ((await this.#broker.last(STREAM.workRetry, subject)) !== undefined) return;
+    }
+    const isDue = delayMs <= 0;
+    const notBefore = new Date(this.#nowMs() + (await this.#broker.clockOffsetMs()) + delayMs).toISOString();
+    await this.#broker.publish({
+      stream: STREAM.workRetry,
+      subject: isDue ? runSubject : atSubject,
+      headers: {
+        ...workRetryHeaders(item),
+        ...(isDue ? {} : { [SCHEDULE_HEADER]: `@at ${notBefore}`, [TARGET_HEADER]: runSubject }),
+      },
+      body,
+      expectedLastSequence: 0,
+    });
+  }
+}

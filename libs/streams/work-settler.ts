@@ -1,0 +1,171 @@
+import { isDeepStrictEqual } from "node:util";
+import { parseDelivery } from "../contract/source.ts";
+import { STREAM, workConsumerName } from "../contract/streams.ts";
+import { releasedClaim, settlingClaim, type WorkClaim } from "../contract/work-claim.ts";
+import type { WorkRetryConfig } from "../contract/work-config.ts";
+import { workDeadLetterHeaders } from "../contract/work-dead-letter.ts";
+import { afterEnd, type WorkCounts, type WorkItem } from "../contract/work-message.ts";
+import { type WorkDecision, type WorkEnd, workDecision } from "../contract/work-retry.ts";
+import { workDeadLetterSubject } from "../contract/work-subjects.ts";
+import type { Broker } from "./broker.ts";
+import type { ClaimStore } from "./claims.ts";
+import type { SourceMessages } from "./messages.ts";
+import type { OncePublisher } from "./publish-once.ts";
+import type { PulledWork } from "./work-pull.ts";
+import type { WorkRetries } from "./work-retries.ts";
+
+/** A message whose claim this process has. */
+export interface ClaimedWork {
+  readonly message: PulledWork;
+  readonly item: WorkItem;
+  readonly key: string;
+  /** As this process wrote it last. */
+  claim: WorkClaim;
+  revision: number;
+}
+
+export type Settled =
+  | { readonly kind: "settled" }
+  /** The claim is somebody else's: nothing was done. */
+  | { readonly kind: "lost" };
+
+export type FailureSettled = { readonly kind: "settled"; readonly decision: WorkDecision } | { readonly kind: "lost" };
+
+export interface WorkFailure {
+  readonly ended: WorkEnd;
+  /** The pause that the handler asked for. */
+  readonly askedMs?: number | undefined;
+}
+
+/** Answers of our own writes that came late stand between a claim and its next one; there is seldom more than one. */
+const SWAP_TRIES = 4;
+
+/**
+ * Turns the end of an attempt into what is durable (rules W1, S2, S4).
+ *
+ *   succeeded:    the claim is still ours → acknowledge → remove the claim
+ *   failed:       swap the claim to `settling`, which is the decision → retry or DLQ entry → acknowledge → remove the claim
+ *   handed back:  swap the claim to released → negative acknowledgement
+ *
+ * Each call may be repeated until it resolves, and the next worker goes on with a failure that was cut off anywhere (`receive`).
+ */
+export class WorkSettler {
+  readonly #broker: Pick<Broker, "acknowledge">;
+  readonly #claims: ClaimStore;
+  readonly #messages: SourceMessages;
+  readonly #once: OncePublisher;
+  readonly #retries: WorkRetries;
+  readonly #retry: WorkRetryConfig;
+  readonly #handBack: (ack: string) => void;
+  readonly #random: () => number;
+
+  constructor(options: {
+    readonly broker: Pick<Broker, "acknowledge">;
+    readonly claims: ClaimStore;
+    readonly messages: SourceMessages;
+    readonly once: OncePublisher;
+    readonly retries: WorkRetries;
+    readonly retry: WorkRetryConfig;
+    /** The negative acknowledgement. */
+    readonly handBack: (ack: string) => void;
+    readonly random?: () => number;
+  }) {
+    this.#broker = options.broker;
+    this.#claims = options.claims;
+    this.#messages = options.messages;
+    this.#once = options.once;
+    this.#retries = options.retries;
+    this.#retry = options.retry;
+    this.#handBack = options.handBack;
+    this.#random = options.random ?? Math.random;
+  }
+
+  async succeeded(work: ClaimedWork): Promise<Settled> {
+    const { stored } = await this.#claims.get(work.key);
+    if (stored === undefined || !isOf(work, stored.claim)) return { kind: "lost" };
+    work.revision = stored.revision;
+    await this.#acknowledge(work);
+    return { kind: "settled" };
+  }
+
+  async failed(work: ClaimedWork, { ended, askedMs }: WorkFailure): Promise<FailureSettled> {
+    if (work.claim.settling !== true && !(await this.#swap(work, settlingClaim(work.claim, ended)))) return { kind: "lost" };
+    const counts = countsOf(work);
+    const decision = workDecision(counts, ended, this.#retry, this.#random(), askedMs);
+    await this.writeDown(work, counts, ended, decision);
+    return { kind: "settled", decision };
+  }
+
+  /** What follows from a claim that is `settling`. */
+  async writeDown(work: ClaimedWork, counts: WorkCounts, ended: WorkEnd, decision: WorkDecision): Promise<void> {
+    const { message, item } = work;
+    const end = { counts, ended, delivery: message.delivery, ack: message.ack };
+    // Gone: another worker has written it down, and its retry may have run to its end by now.
+    if ((await this.#messages.read(message.source)) !== undefined) {
+      if (decision.kind === "retry") await this.#retries.publish(afterEnd(item, end), message.data, decision.delayMs);
+      else {
+        await this.#once.publish({
+          stream: STREAM.deadLetters,
+          subject: workDeadLetterSubject(item.worker, item.origin),
+          source: item.origin,
+          headers: workDeadLetterHeaders(item, end, decision.why),
+          body: message.data,
+        });
+      }
+    }
+    await this.#acknowledge(work);
+  }
+
+  /** Nothing is counted; the next worker makes the same attempt. */
+  async handedBack(work: ClaimedWork): Promise<Settled> {
+    if (!(await this.#swap(work, releasedClaim(work.claim)))) return { kind: "lost" };
+    this.#handBack(work.message.ack);
+    return { kind: "settled" };
+  }
+
+  /**
+   * The worker before died between writing the retry and acknowledging what it is the retry of: that goes first, or it would be gone on with beside
+   * its retry.
+   */
+  async removePredecessor({ predecessor, worker }: WorkItem): Promise<void> {
+    const delivered = predecessor === undefined ? undefined : parseDelivery(predecessor);
+    if (delivered?.consumer !== workConsumerName(worker)) return;
+    await this.#messages.remove(delivered.source, predecessor);
+  }
+
+  async #acknowledge({ message, key, revision }: ClaimedWork): Promise<void> {
+    if (!(await this.#broker.acknowledge(message.ack))) await this.#messages.remove(message.source, message.ack);
+    // One that stays behind is swept by the monitor.
+    await this.#claims.remove(key, revision).catch(() => {});
+  }
+
+  /** A write whose answer was lost is found and counts as ours. */
+  async #swap(work: ClaimedWork, claim: WorkClaim): Promise<boolean> {
+    for (let tries = 0; tries < SWAP_TRIES; tries += 1) {
+      const swapped = await this.#claims.swap(work.key, claim, work.revision);
+      if (swapped.kind === "won") {
+        work.revision = swapped.revision;
+        work.claim = claim;
+        return true;
+      }
+      const { stored } = await this.#claims.get(work.key);
+      if (stored === undefined) return false;
+      work.revision = stored.revision;
+      if (isDeepStrictEqual(stored.claim, claim)) {
+        work.claim = claim;
+        return true;
+      }
+      if (!isOf(work, stored.claim)) return false;
+    }
+    return false;
+  }
+}
+
+/** Only one process writes claims that name it, and only with one delivery at a time. */
+function isOf({ claim }: ClaimedWork, stored: WorkClaim): boolean {
+  return stored.holder?.process === claim.holder?.process && stored.delivery === claim.delivery;
+}
+
+function countsOf({ item, claim }: ClaimedWork): WorkCounts {
+  return { failures: item.failures + claim.failures, free: item.free + claim.free };
+}

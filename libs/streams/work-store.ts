@@ -1,0 +1,42 @@
+import type { NatsConnection } from "@nats-io/transport-node";
+import { STREAM } from "../contract/streams.ts";
+import type { WorkRetryConfig } from "../contract/work-config.ts";
+import type { Broker } from "./broker.ts";
+import { ClaimStore } from "./claims.ts";
+import { JetStreamBroker } from "./jetstream-broker.ts";
+import { SourceMessages } from "./messages.ts";
+import { OncePublisher } from "./publish-once.ts";
+import { WorkRetries } from "./work-retries.ts";
+import { WorkSettler } from "./work-settler.ts";
+
+/** What a worker reads and writes, over one connection. */
+export interface WorkStore {
+  readonly broker: Broker;
+  readonly claims: ClaimStore;
+  readonly settler: WorkSettler;
+  /** The negative acknowledgement: fire and forget, and made up for by ack_wait when it is lost. */
+  handBack(ack: string): void;
+}
+
+export async function openWorkStore(options: {
+  readonly connection: NatsConnection;
+  readonly retry: WorkRetryConfig;
+  /** For tests that crash between its calls. */
+  readonly broker?: (broker: Broker) => Broker;
+}): Promise<WorkStore> {
+  const { connection, retry } = options;
+  const opened = await JetStreamBroker.open(connection, { clockStream: STREAM.work });
+  const broker = options.broker?.(opened) ?? opened;
+  const claims = new ClaimStore({ broker });
+  const handBack = (ack: string): void => connection.publish(ack, "-NAK");
+  const settler = new WorkSettler({
+    broker,
+    claims,
+    messages: new SourceMessages({ broker }),
+    once: new OncePublisher({ broker }),
+    retries: new WorkRetries({ broker, nowMs: Date.now }),
+    retry,
+    handBack,
+  });
+  return { broker, claims, settler, handBack };
+}
