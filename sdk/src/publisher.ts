@@ -1,0 +1,81 @@
+import type { JetStreamClient } from "@nats-io/jetstream";
+import { headers } from "@nats-io/transport-node";
+import { errorText, MillraceError } from "../../libs/contract/errors.ts";
+
+export interface PublishOptions {
+  /** What tells it from other publishes of the same handler: the same for every attempt. */
+  readonly id?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Published {
+  readonly stream: string;
+  readonly seq: number;
+  /** It was stored before: by a former attempt, or by a publish whose answer was lost. */
+  readonly duplicate: boolean;
+}
+
+/** What a message is published as. */
+export interface Outgoing {
+  readonly subject: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array | string;
+}
+
+/** The names of a handler's publishes: each the same for every attempt that publishes the same things in the same order. */
+export class PublishNames {
+  readonly #id: string;
+  readonly #counts = new Map<string, number>();
+
+  constructor(id: string) {
+    this.#id = id;
+  }
+
+  next(subject: string, given: string | undefined): string {
+    if (given !== undefined) return `${this.#id}.${given}`;
+    const count = (this.#counts.get(subject) ?? 0) + 1;
+    this.#counts.set(subject, count);
+    return `${this.#id}.${subject}.${count}`;
+  }
+}
+
+/** @throws MillraceError `PUBLISH_FAILED` for what cannot be written as JSON */
+export function outgoing(
+  subject: string,
+  data: unknown,
+  options: PublishOptions,
+  names: PublishNames,
+  trace: Readonly<Record<string, string>>,
+): Outgoing {
+  const name = names.next(subject, options.id);
+  return { subject, headers: { ...trace, ...options.headers, "Nats-Msg-Id": name }, body: bodyOf(subject, data) };
+}
+
+function bodyOf(subject: string, data: unknown): Uint8Array | string {
+  if (typeof data === "string" || data instanceof Uint8Array) return data;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(data);
+  } catch (error) {
+    throw failed(subject, error);
+  }
+  if (text === undefined) throw failed(subject, "it is nothing that JSON can say");
+  return text;
+}
+
+/** Publishes and waits for the broker's word. */
+export async function publishTo(client: JetStreamClient, { subject, headers: given, body }: Outgoing): Promise<Published> {
+  try {
+    const head = headers();
+    for (const [name, value] of Object.entries(given)) head.set(name, value);
+    const { stream, seq, duplicate } = await client.publish(subject, body, { headers: head });
+    return { stream, seq, duplicate };
+  } catch (error) {
+    throw failed(subject, error);
+  }
+}
+
+function failed(subject: string, cause: unknown): MillraceError {
+  const hint = /no responders|503/i.test(errorText(cause)) ? "; no stream takes that subject, or JetStream is away" : "";
+  return new MillraceError("PUBLISH_FAILED", `cannot publish to ${subject}: ${errorText(cause)}${hint}`, { cause });
+}

@@ -1,0 +1,84 @@
+import type { ClaimHolder, Receipt } from "../../libs/contract/work-claim.ts";
+import { claimKey, receive, releasedClaim } from "../../libs/contract/work-claim.ts";
+import type { WorkRetryConfig } from "../../libs/contract/work-config.ts";
+import { asFreshItem, type WorkItem, workItem } from "../../libs/contract/work-message.ts";
+import type { Broker } from "../../libs/streams/broker.ts";
+import type { ClaimSlot, ClaimStore } from "../../libs/streams/claims.ts";
+import type { PulledWork } from "../../libs/streams/work-pull.ts";
+import type { ClaimedWork } from "../../libs/streams/work-settler.ts";
+
+export type Reception =
+  | { readonly kind: "leave"; readonly why: string }
+  | { readonly kind: "claimed"; readonly work: ClaimedWork; readonly receipt: Exclude<Receipt, { kind: "leave" }> };
+
+export interface ReceptionOptions {
+  readonly worker: string;
+  readonly broker: Pick<Broker, "clockOffsetMs">;
+  readonly claims: Pick<ClaimStore, "get" | "swap">;
+  readonly holder: ClaimHolder;
+  readonly ackWaitMs: number;
+  readonly retry: WorkRetryConfig;
+  readonly random?: () => number;
+}
+
+export interface ReadWork {
+  readonly item: WorkItem;
+  /** Nobody but a worker may publish to WORK_RETRY: what cannot be read there is not tried. */
+  readonly problem: string | undefined;
+}
+
+export function readWork(worker: string, { source, subject, headers }: PulledWork): ReadWork {
+  const message = { ...source, subject, headers };
+  const item = workItem(worker, message);
+  if (item !== undefined) return { item, problem: undefined };
+  return { item: asFreshItem(worker, message), problem: "it is in WORK_RETRY, and no worker put it there" };
+}
+
+export const keyOf = ({ source, consumer }: PulledWork): string => claimKey(source.stream, consumer, source.seq);
+
+/** W1: takes the claim of a message that was pulled, or leaves it. May be called again when the broker did not answer. */
+export class Receiver {
+  readonly #options: ReceptionOptions;
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+  }
+
+  async receive(message: PulledWork, item: WorkItem, isFirstTry: boolean): Promise<Reception> {
+    const { claims, holder, ackWaitMs, retry, random = Math.random } = this.#options;
+    const key = keyOf(message);
+    const nothing: ClaimSlot = { stored: undefined, revision: 0 };
+    // A message that comes for the first time has no claim; if it has one all the same, the swap says so.
+    let slot = isFirstTry && message.delivery === 1 ? nothing : await claims.get(key);
+    for (;;) {
+      const found = await this.#found(slot);
+      const isOurs =
+        found !== undefined && found.claim.holder?.process === holder.process && found.claim.delivery === message.delivery;
+      const receipt = receive({
+        item,
+        // What a lost answer left behind is not somebody's who fell silent.
+        found: isOurs ? { ...found, claim: releasedClaim(found.claim) } : found,
+        by: holder,
+        delivery: message.delivery,
+        ack: message.ack,
+        isHeldHere: false,
+        ackWaitMs,
+        retry,
+        random: random(),
+      });
+      if (receipt.kind === "leave") return receipt;
+      const { claim } = receipt;
+      const swapped = await claims.swap(key, claim, slot.revision);
+      if (swapped.kind === "won") {
+        return { kind: "claimed", receipt, work: { message, item, key, claim, revision: swapped.revision } };
+      }
+      slot = await claims.get(key);
+    }
+  }
+
+  async #found({ stored }: ClaimSlot) {
+    if (stored === undefined) return undefined;
+    const nowMs = Date.now() + (await this.#options.broker.clockOffsetMs());
+    return { claim: stored.claim, ageMs: nowMs - stored.writtenAtMs };
+  }
+}

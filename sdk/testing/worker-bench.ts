@@ -1,0 +1,257 @@
+import { randomUUID } from "node:crypto";
+import { headers } from "@nats-io/transport-node";
+import { jsonOf } from "../../libs/contract/ascii-json.ts";
+import { BUCKET, bucketStream, STREAM, workConsumerName } from "../../libs/contract/streams.ts";
+import type { Log } from "../../libs/runtime/log.ts";
+import type { Broker, StoredMessage } from "../../libs/streams/broker.ts";
+import { ClaimStore } from "../../libs/streams/claims.ts";
+import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
+import { Workbench } from "../../libs/streams/testing/workbench.ts";
+import { Heartbeats } from "../src/heartbeat/heartbeats.ts";
+import type { Handler, Worker } from "../src/index.ts";
+import { defineWorker } from "../src/index.ts";
+import type { StandardSchema } from "../src/standard-schema.ts";
+import { workerSettings } from "../src/worker-env.ts";
+import { WorkerProcess } from "../src/worker-process.ts";
+
+export interface Line {
+  readonly event: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** A log whose lines a test awaits. */
+export class HeardLog implements Log {
+  readonly lines: Line[] = [];
+  #waiting: { readonly matches: (lines: readonly Line[]) => boolean; readonly resolve: () => void }[] = [];
+
+  debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#hear(event, fields);
+  }
+  info(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#hear(event, fields);
+  }
+  warn(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#hear(event, fields);
+  }
+  error(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#hear(event, fields);
+  }
+
+  of(event: string): readonly Line["fields"][] {
+    return this.lines.filter((line) => line.event === event).map(({ fields }) => fields);
+  }
+
+  /** Resolves when so many lines of the event were heard. */
+  async until(event: string, count = 1): Promise<readonly Line["fields"][]> {
+    await this.#when((lines) => lines.filter((line) => line.event === event).length >= count);
+    return this.of(event);
+  }
+
+  async #when(matches: (lines: readonly Line[]) => boolean): Promise<void> {
+    if (matches(this.lines)) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push({ matches, resolve });
+    await promise;
+  }
+
+  #hear(event: string, fields: Readonly<Record<string, unknown>>): void {
+    this.lines.push({ event, fields });
+    this.#waiting = this.#waiting.filter(({ matches, resolve }) => {
+      if (!matches(this.lines)) return true;
+      resolve();
+      return false;
+    });
+  }
+}
+
+export interface RunningWorker extends AsyncDisposable {
+  readonly log: HeardLog;
+  readonly process: WorkerProcess;
+  /** Where the probes are answered. */
+  readonly url: string;
+  /** SIGTERM. */
+  stop(): void;
+  /** The second one. */
+  force(): void;
+  /** Resolves when it has drained. */
+  readonly ended: Promise<void>;
+}
+
+export interface WorkerPlan {
+  readonly handler: Handler<unknown>;
+  readonly schema?: StandardSchema;
+  readonly body?: "bytes";
+  readonly env?: NodeJS.ProcessEnv;
+  readonly broker?: (broker: Broker) => Broker;
+  readonly requestMs?: number;
+}
+
+export const ACK_WAIT_MS = 2_000;
+/** Due at once. */
+export const NOW = JSON.stringify({ backoff: { delays: ["0s"] } });
+export const LATER = JSON.stringify({ backoff: { delays: ["1h"] } });
+
+/** Workers of a real installation's streams, in this process, each with a heartbeat thread of its own. */
+export class WorkerBench implements AsyncDisposable {
+  readonly server: NatsTestServer;
+  readonly streams: Workbench;
+  readonly claims: ClaimStore;
+  readonly #running: RunningWorker[] = [];
+  readonly #names: readonly string[];
+
+  private constructor(server: NatsTestServer, streams: Workbench, names: readonly string[]) {
+    this.server = server;
+    this.streams = streams;
+    this.claims = new ClaimStore({ broker: streams.store.broker });
+    this.#names = names;
+  }
+
+  /** Each worker takes the subject `<its name>.>`. */
+  static async open(names: readonly string[]): Promise<WorkerBench> {
+    const server = await NatsTestServer.start();
+    const workers = Object.fromEntries(names.map((name) => [name, { subject: `${name}.>` }]));
+    const streams = await Workbench.open(server, { queues: [], workers, ackWaitMs: ACK_WAIT_MS });
+    return new WorkerBench(server, streams, names);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stopAll();
+    await this.server[Symbol.asyncDispose]();
+  }
+
+  /** At once, whatever they do. */
+  async stopAll(): Promise<void> {
+    await Promise.all(this.#running.splice(0).map((running) => running[Symbol.asyncDispose]()));
+  }
+
+  worker(name: string, { handler, schema, body }: Pick<WorkerPlan, "handler" | "schema" | "body">): Worker {
+    if (body === "bytes") return defineWorker({ queue: name, body, handler });
+    return schema === undefined ? defineWorker({ queue: name, handler }) : defineWorker({ queue: name, schema, handler });
+  }
+
+  /** A process of its own pod, as far as the broker can tell. */
+  start(name: string, plan: WorkerPlan): RunningWorker {
+    const env = {
+      NATS_URL: this.server.url,
+      ACK_WAIT: `${ACK_WAIT_MS}ms`,
+      HTTP_SERVER_PORT: "0",
+      POD_UID: randomUUID(),
+      POD_NAME: `pod-${this.#running.length}`,
+      MILLRACE_TIMEOUT: "30s",
+      MILLRACE_RETRY: NOW,
+      ...plan.env,
+    };
+    const { worker, settings } = workerSettings([this.worker(name, plan)], env);
+    const log = new HeardLog();
+    let heartbeats: Heartbeats | undefined;
+    const process = new WorkerProcess({
+      worker,
+      settings,
+      log,
+      requestMs: plan.requestMs ?? 300,
+      ...(plan.broker === undefined ? {} : { broker: plan.broker }),
+      heartbeats: (told) => {
+        heartbeats = new Heartbeats({
+          settings: settings.nats,
+          worker: name,
+          ackWaitMs: settings.ackWaitMs,
+          httpPort: settings.httpPort,
+          log,
+          ...told,
+        });
+        return heartbeats;
+      },
+    });
+    const stop = new AbortController();
+    const force = new AbortController();
+    const ended = process.run({ stop: stop.signal, force: force.signal });
+    const running: RunningWorker = {
+      log,
+      process,
+      get url() {
+        return `http://127.0.0.1:${heartbeats?.port}`;
+      },
+      stop: () => stop.abort(),
+      force: () => force.abort(),
+      ended,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        force.abort();
+        await ended;
+      },
+    };
+    this.#running.push(running);
+    return running;
+  }
+
+  async publish(subject: string, body: unknown, head: Readonly<Record<string, string>> = {}): Promise<number> {
+    const given = headers();
+    for (const [name, value] of Object.entries(head)) given.set(name, value);
+    const data = body instanceof Uint8Array || typeof body === "string" ? body : JSON.stringify(body);
+    return (await this.streams.client.publish(subject, data, { headers: given })).seq;
+  }
+
+  /** Waits that only the broker's state can end. */
+  async until<T>(read: () => Promise<T>, holds: (value: T) => boolean, withinMs = 15_000): Promise<T> {
+    const giveUpAtMs = performance.now() + withinMs;
+    for (;;) {
+      const value = await read();
+      if (holds(value)) return value;
+      if (performance.now() > giveUpAtMs) throw new Error(`still ${JSON.stringify(value)}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** What waits and what is in flight of both consumers: KEDA's lag. */
+  async lag(name: string): Promise<number> {
+    const infos = await Promise.all(
+      [STREAM.work, STREAM.workRetry].map((stream) => this.streams.manager.consumers.info(stream, workConsumerName(name))),
+    );
+    return infos.reduce((sum, info) => sum + info.num_pending + info.num_ack_pending, 0);
+  }
+
+  /** Everything that is left of a worker's messages, as `<stream> <subject without the identity>`. */
+  async left(name: string): Promise<string[]> {
+    const found = await Promise.all([
+      this.streams.counts(STREAM.work, `${name}.>`),
+      this.streams.counts(STREAM.workRetry, `work.*.${name}.>`),
+    ]);
+    return found
+      .flatMap((counts) => Object.entries(counts))
+      .flatMap(([subject, count]) => Array.from({ length: count }, () => subject.replace(/[a-z2-7]{20}\./, "")))
+      .toSorted();
+  }
+
+  async deadLetters(name: string): Promise<{ readonly header: (name: string) => unknown; readonly body: Uint8Array }[]> {
+    const subjects = Object.keys(await this.streams.counts(STREAM.deadLetters, `dlq.work.${name}.>`));
+    const entries = await Promise.all(subjects.map((subject) => this.streams.store.broker.last(STREAM.deadLetters, subject)));
+    return entries.filter((entry) => entry !== undefined).map(asEntry);
+  }
+
+  /** Keys of claims that are there. */
+  async claimed(name: string): Promise<string[]> {
+    const prefix = `$KV.${BUCKET.claims}.`;
+    const subjects = Object.keys(
+      await this.streams.counts(bucketStream(BUCKET.claims), `${prefix}*.${workConsumerName(name)}.>`),
+    );
+    const keys = subjects.map((subject) => subject.slice(prefix.length));
+    const slots = await Promise.all(keys.map(async (key) => ({ key, slot: await this.claims.get(key) })));
+    return slots.filter(({ slot }) => slot.stored !== undefined).map(({ key }) => key);
+  }
+
+  /** When nothing of the worker's messages is left but what the DLQ has. */
+  async settled(name: string): Promise<void> {
+    await this.until(
+      async () => [...(await this.left(name)), ...(await this.claimed(name))],
+      (left) => left.length === 0,
+    );
+  }
+
+  get names(): readonly string[] {
+    return this.#names;
+  }
+}
+
+function asEntry({ headers: found, data }: StoredMessage) {
+  return { header: (name: string): unknown => jsonOf(found[name]?.[0]) ?? found[name]?.[0], body: data };
+}
