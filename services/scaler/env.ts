@@ -5,7 +5,7 @@ import { natsEnv } from "../../libs/streams/connection.ts";
 export const scalerEnv = {
   ...serviceEnv,
   ...natsEnv,
-  GRPC_PORT: z.coerce.number().int().min(0).max(65_535).default(9090).describe("Where KEDA asks"),
+  GRPC_SERVER_PORT: z.coerce.number().int().min(0).max(65_535).default(9090).describe("Where KEDA asks"),
 } as const;
 
 export type ScalerEnv = z.output<z.ZodObject<typeof scalerEnv>>;

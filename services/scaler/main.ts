@@ -34,7 +34,7 @@ export async function runScaler(processEnv: NodeJS.ProcessEnv): Promise<void> {
   });
   void link.follow(connection);
   const watches = await WorkerWatches.open({ connection, away: () => link.reached.problem(), metrics, log });
-  const server = new ScalerServer({ port: env.GRPC_PORT, watches, metrics, log });
+  const server = new ScalerServer({ port: env.GRPC_SERVER_PORT, watches, metrics, log });
 
   health.mustLive(link.open);
   health.mention(() => watches.holding());
