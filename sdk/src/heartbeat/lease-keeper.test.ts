@@ -6,7 +6,7 @@ import { LeaseKeeper, type Overrun } from "./lease-keeper.ts";
 
 const ACK_WAIT_MS = 30_000;
 const RENEW_MS = ACK_WAIT_MS / 3;
-const GRACE_MS = 10_000;
+const GRACE_MS = 25_000;
 const KEY = "WORK.worker-w.1";
 const HOLDER = { pod: "pod", podName: "pod", process: "this", bootedAtMs: 0 };
 const CLAIM: WorkClaim = { worker: "w", holder: HOLDER, delivery: 1, ack: "ack", failures: 0, free: 0 };
