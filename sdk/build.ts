@@ -16,6 +16,7 @@ const BUNDLED = ["zod"];
 
 /** What is the same in all of Millrace, and in the package's API: the base of its errors. */
 const PUBLIC_OF_LIBS = ["libs/contract/errors.d.ts"];
+const PACKAGE = /(?:from|import\() ?"([^."][^"]*)"/;
 const RELATIVE = /((?:from|import\() ?)"(\.[^"]+)"/g;
 
 /** zod's messages in fifty languages would be half of the package. */
@@ -87,6 +88,8 @@ async function publish(folder: string, entries: readonly string[]): Promise<void
   for (const file of found) {
     const published = placeOf(file, file);
     const text = await readFile(join(folder, file), "utf8");
+    const foreign = PACKAGE.exec(text)?.[1];
+    if (foreign !== undefined) throw foreignType(file, foreign);
     const mapped = text.replaceAll(RELATIVE, (_all, before: string, target: string) => {
       const needed = join(dirname(file), target).replace(/\.ts$/, ".d.ts");
       found.add(needed);
@@ -102,7 +105,11 @@ async function publish(folder: string, entries: readonly string[]): Promise<void
 function placeOf(declaration: string, user: string): string {
   if (declaration.startsWith("sdk/src/")) return declaration.slice("sdk/src/".length);
   if (PUBLIC_OF_LIBS.includes(declaration)) return declaration.slice("libs/".length);
-  throw new MillraceError("SDK_TYPES", `${user} of the public API needs ${declaration}: declare in sdk/src what users see`);
+  throw foreignType(user, declaration);
+}
+
+function foreignType(file: string, needed: string): MillraceError {
+  return new MillraceError("SDK_TYPES", `${file} of the public API needs ${needed}: declare in a file of sdk/src what users see`);
 }
 
 if (import.meta.main) await buildSdk();

@@ -34,6 +34,7 @@ async function runThread(port: MessagePort, setup: ThreadSetup): Promise<void> {
     graceMs: setup.graceMs,
     broker: () => broker.leases,
     onLost: (ticket) => tell({ kind: "lost", ticket }),
+    onStale: (key) => log.warn("lease.stale", { key }),
     onOverrun: (overrun) => {
       sayLastWords(setup.worker, overrun, watch.blockedMs);
       killProcess();
@@ -46,7 +47,7 @@ async function runThread(port: MessagePort, setup: ThreadSetup): Promise<void> {
   health.mustLive(loop);
   health.mustBeReady(broker.link.reached);
   health.mustBeReady({ name: "worker", problem: () => problem });
-  health.mention(() => [...loop.notes(), ...broker.link.denied()]);
+  health.mention(() => [...loop.notes(), ...leaseNotes(keeper.stale), ...broker.link.denied()]);
   health.serve();
   const metrics = new AskedMetrics({ ask: (request) => tell({ kind: "metrics", request }) });
   const http = new HttpServer({ port: setup.httpPort, health, metrics });
@@ -103,6 +104,10 @@ function logThrough(tell: (message: FromThread) => void): Log {
     (event: string, fields: Readonly<Record<string, unknown>> = {}): void =>
       tell({ kind: "log", level, event, fields });
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function leaseNotes(stale: number): string[] {
+  return stale === 0 ? [] : [`leases: ${stale} not renewed for so long that others may be given their messages`];
 }
 
 /** Written at once, past the log of the thread that hangs. */

@@ -209,6 +209,7 @@ describe("the heartbeats of a process", () => {
     await server.kill();
     const url = `http://127.0.0.1:${heartbeats.port}`;
     await expect.poll(() => get(`${url}/readyz`), { timeout: 10_000 }).toMatch(/^503 broker: not connected for \d s$/);
+    await expect.poll(() => get(`${url}/readyz`), { timeout: 10_000 }).toMatch(/\nleases: 1 not renewed /);
     expect(await get(`${url}/healthz`)).toBe("200 ok");
     await server.restart();
     await revisionBeyond(key, (await claimAt(key)).revision);

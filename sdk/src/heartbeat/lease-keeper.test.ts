@@ -40,12 +40,14 @@ class FakeClaims {
 function bench(options: { readonly broker?: () => LeaseBroker | undefined; readonly random?: number } = {}) {
   const fake = new FakeClaims();
   const lost: number[] = [];
+  const stale: string[] = [];
   const overruns: Overrun[] = [];
   const keeper = new LeaseKeeper({
     ackWaitMs: ACK_WAIT_MS,
     graceMs: GRACE_MS,
     broker: options.broker ?? (() => fake.broker),
     onLost: (ticket) => lost.push(ticket),
+    onStale: (key) => stale.push(key),
     onOverrun: (overrun) => overruns.push(overrun),
     random: () => options.random ?? 1,
   });
@@ -55,7 +57,7 @@ function bench(options: { readonly broker?: () => LeaseBroker | undefined; reado
     await new Promise((resolve) => setImmediate(resolve));
   };
   keeper.hold(1, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: 0, leftMs: 1_000_000 });
-  return { fake, keeper, tick, lost, overruns };
+  return { fake, keeper, tick, lost, stale, overruns };
 }
 
 describe("LeaseKeeper", () => {
@@ -106,6 +108,19 @@ describe("LeaseKeeper", () => {
     keeper.renewAll(RENEW_MS + 1);
     await tick(RENEW_MS + 1);
     expect([fake.revision, fake.renewed.length]).toEqual([2, 1]);
+  });
+
+  it("W1: a lease that could not be renewed for most of an ack_wait is told, and no longer once it was", async () => {
+    let broker: LeaseBroker | undefined;
+    const { fake, keeper, tick, stale } = bench({ broker: () => broker });
+    await tick(ACK_WAIT_MS * 0.8);
+    expect([stale, keeper.stale]).toEqual([[], 0]);
+    await tick(ACK_WAIT_MS * 0.8 + 1);
+    await tick(ACK_WAIT_MS);
+    expect([stale, keeper.stale]).toEqual([[KEY], 1]);
+    broker = fake.broker;
+    await tick(2 * ACK_WAIT_MS);
+    expect([stale, keeper.stale]).toEqual([[KEY], 0]);
   });
 
   it.each([

@@ -1,3 +1,4 @@
+import { LEASE_SHARE } from "../../../libs/contract/work-claim.ts";
 import { HeldLease, type LeaseBroker } from "./held-lease.ts";
 import type { Lease } from "./thread-messages.ts";
 
@@ -12,6 +13,9 @@ interface Kept {
   killAtMs: number | undefined;
   renewAtMs: number;
   isRenewing: boolean;
+  renewedAtMs: number;
+  /** Others no longer believe that it is held. */
+  isStale: boolean;
 }
 
 export interface Overrun {
@@ -25,6 +29,8 @@ export interface LeaseKeeperOptions {
   readonly graceMs: number;
   readonly broker: () => LeaseBroker | undefined;
   readonly onLost: (ticket: number) => void;
+  /** It could not be renewed for so long that others may take it. Told again only after it was. */
+  readonly onStale: (key: string) => void;
   /** Ends the process. */
   readonly onOverrun: (overrun: Overrun) => void;
   readonly random?: () => number;
@@ -62,6 +68,8 @@ export class LeaseKeeper {
       killAtMs: nowMs + leftMs + this.#options.graceMs,
       renewAtMs: nowMs + this.#renewEveryMs * (0.5 + this.#random() / 2),
       isRenewing: false,
+      renewedAtMs: nowMs,
+      isStale: false,
     });
   }
 
@@ -83,6 +91,11 @@ export class LeaseKeeper {
     return [...this.#kept.values()].some(({ killAtMs }) => killAtMs !== undefined && nowMs < killAtMs + MARK_WITHIN_MS);
   }
 
+  /** How many leases could not be renewed for so long that others may take them. */
+  get stale(): number {
+    return [...this.#kept.values()].filter(({ isStale }) => isStale).length;
+  }
+
   /** The broker is there again: what it missed is made up for. */
   renewAll(nowMs: number): void {
     for (const kept of this.#kept.values()) kept.renewAtMs = nowMs;
@@ -99,6 +112,10 @@ export class LeaseKeeper {
       return;
     }
     for (const [ticket, kept] of this.#kept) {
+      if (!kept.isStale && nowMs - kept.renewedAtMs > this.#options.ackWaitMs * LEASE_SHARE) {
+        kept.isStale = true;
+        this.#options.onStale(kept.lease.key);
+      }
       if (kept.renewAtMs > nowMs || kept.isRenewing || kept.lease.isLost) continue;
       kept.isRenewing = true;
       kept.renewAtMs = nowMs + this.#renewEveryMs;
@@ -109,6 +126,10 @@ export class LeaseKeeper {
   async #renew(ticket: number, kept: Kept, nowMs: number): Promise<void> {
     const outcome = await kept.lease.renew();
     kept.isRenewing = false;
+    if (outcome === "written") {
+      kept.renewedAtMs = nowMs;
+      kept.isStale = false;
+    }
     // A renewal that is missed is made up for well before the lease runs out.
     if (outcome === "unknown") kept.renewAtMs = Math.min(kept.renewAtMs, nowMs + this.#renewEveryMs / 4);
     if (outcome !== "lost" || this.#kept.get(ticket) !== kept) return;
