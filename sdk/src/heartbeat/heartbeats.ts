@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { assertNever, errorText, MillraceError } from "../../../libs/contract/errors.ts";
 import { Backoff, pause } from "../../../libs/runtime/backoff.ts";
@@ -134,7 +133,8 @@ export class Heartbeats implements Service {
     const thread = this.#thread;
     this.#thread = undefined;
     if (thread === undefined) return;
-    const ended = once(thread, "exit");
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    thread.once("exit", () => resolve());
     thread.postMessage({ kind: "stop" } satisfies ToThread);
     const timer = setTimeout(() => void thread.terminate(), STOP_WITHIN_MS);
     await ended;
