@@ -6,7 +6,8 @@ import type { Context, ContextLog } from "./context.ts";
 import { LeaseLost } from "./errors.ts";
 import { openData } from "./message-data.ts";
 import { type HandlerResult, type Outcome, outcomeOf } from "./outcome.ts";
-import { type Outgoing, outgoing, type Published, PublishNames } from "./publisher.ts";
+import type { Outgoing, Published } from "./published.ts";
+import { outgoing, PublishNames } from "./publisher.ts";
 import { inSpan, spanFailed, traceHeaders, traceparentOf } from "./tracing.ts";
 import type { Worker } from "./worker.ts";
 

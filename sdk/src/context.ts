@@ -1,4 +1,4 @@
-import type { Published, PublishOptions } from "./publisher.ts";
+import type { Published, PublishOptions } from "./published.ts";
 
 /** A log whose lines say which message they are about. An event name (`image.stored`), and fields; no bodies and no secrets belong there. */
 export interface ContextLog {

@@ -1,6 +1,6 @@
 export type { Context, ContextLog } from "./context.ts";
 export { HandlerTimeout, LeaseLost, NonRetryable, RetryLater, ShuttingDown } from "./errors.ts";
-export type { Published, PublishOptions } from "./publisher.ts";
+export type { Published, PublishOptions } from "./published.ts";
 export { type RunOptions, run, runWorker } from "./run.ts";
 export type {
   OutputOf,

@@ -1,6 +1,7 @@
 import type { Context, ContextLog } from "../context.ts";
 import { ShuttingDown } from "../errors.ts";
-import { type Outgoing, outgoing, type Published, PublishNames, type PublishOptions } from "../publisher.ts";
+import type { Outgoing, Published, PublishOptions } from "../published.ts";
+import { outgoing, PublishNames } from "../publisher.ts";
 
 /** What a handler published, as the broker would have got it. */
 export type TestPublication = Outgoing;
