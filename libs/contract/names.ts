@@ -13,6 +13,7 @@ export const LABEL = {
   queue: "millrace.dev/queue",
   job: "millrace.dev/job",
   attempt: "millrace.dev/attempt",
+  worker: "millrace.dev/worker",
   app: "app",
 } as const;
 

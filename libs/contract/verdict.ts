@@ -51,7 +51,7 @@ const DISRUPTION: Readonly<Record<string, { readonly class: FailureClass; readon
 };
 
 /** Set when a node's taints throw the pod out, which a dead node's `unreachable` does. */
-const TAINTED = "DeletionByTaintManager";
+export const TAINTED = "DeletionByTaintManager";
 
 /** The runtime could not start the process. Whose fault that is, only its message tells. */
 const START_FAILURES = new Set(["StartError", "ContainerCannotRun"]);
@@ -67,18 +67,18 @@ const IMAGE_CANNOT_RUN =
  * Nobody saw how the container ended, and the exit code is made up: the kubelet's word, with 137, also for a container that never started; and
  * containerd's, with 255, for what ran when its node lost its power.
  */
-const UNSEEN = new Set(["ContainerStatusUnknown", "Unknown"]);
+export const UNSEEN = new Set(["ContainerStatusUnknown", "Unknown"]);
 
 /**
  * 128 + SIGKILL. Whatever Kubernetes kills for a reason of its own is told from the pod before the container is asked. What is left is the kernel:
  * containerd says `Error` instead of `OOMKilled` when the container ends before the kernel's word of it arrives (seen in one of eight).
  */
-const SIGKILLED = 137;
+export const SIGKILLED = 137;
 /** SIGKILL and SIGTERM: how a container ends whose pod is deleted. */
-const KILLED = new Set([SIGKILLED, 143]);
+export const KILLED = new Set([SIGKILLED, 143]);
 
 /** A container's end is told by its node's clock, the delete request by the API server's, both in whole seconds. */
-const CLOCKS_DIFFER_MS = 2_000;
+export const CLOCKS_DIFFER_MS = 2_000;
 
 /** For a Stop that left no reason of its own. */
 const STOP_REASON: Readonly<Record<string, string>> = {
@@ -229,7 +229,7 @@ function timeMs(text: string | undefined): number | undefined {
   return text === undefined ? undefined : Date.parse(text);
 }
 
-function disrupted(reason: string): Cause {
+export function disrupted(reason: string): Pick<Failed, "class" | "reason"> {
   const known = DISRUPTION[reason];
   return { class: known?.class ?? "evicted", reason: `${known?.what ?? "its pod was disrupted"} (${reason})` };
 }

@@ -76,3 +76,15 @@ export function isNotFound(error: unknown): boolean {
 export function isForbidden(error: unknown): boolean {
   return isKubeApiError(error) && error.status === 403;
 }
+
+/**
+ * The object of that name is another one. A DELETE's precondition says so with 409 Conflict (apimachinery `NewUIDPreconditions`); a PATCH that
+ * names another uid tries to change an immutable field (`ValidateObjectMetaUpdate`), which is 422 Invalid. Any other 409 is a race that the
+ * API server gave up to win: the object is there.
+ */
+export function isOtherUid(error: unknown): boolean {
+  if (!isKubeApiError(error)) return false;
+  return error.status === 409
+    ? /UID in (?:the )?precondition/.test(error.message)
+    : error.status === 422 && error.message.includes("metadata.uid");
+}

@@ -3,7 +3,7 @@ import type { FailureClass } from "../contract/failure-class.ts";
 import { ANNOTATION } from "../contract/names.ts";
 import { tail } from "../contract/redaction.ts";
 import type { KubeClient, KubeRequest } from "./client.ts";
-import { isKubeApiError, isNotFound, KubeApiError } from "./errors.ts";
+import { isKubeApiError, isNotFound, isOtherUid, KubeApiError } from "./errors.ts";
 import { jobView } from "./views.ts";
 
 /** One line of a container's log; `at` is the node's time of it, when it was asked for. */
@@ -247,16 +247,4 @@ function timeKey(time: string): string {
   const [, fraction = ""] = /\.(\d+)/.exec(time) ?? [];
   const seconds = Math.floor(Date.parse(time) / 1_000);
   return `${String(seconds).padStart(12, "0")}.${fraction.padEnd(9, "0")}`;
-}
-
-/**
- * The object of that name is another one. A DELETE's precondition says so with 409 Conflict (apimachinery `NewUIDPreconditions`); a PATCH that
- * names another uid tries to change an immutable field (`ValidateObjectMetaUpdate`), which is 422 Invalid. Any other 409 is a race that the
- * API server gave up to win: the object is there.
- */
-function isOtherUid(error: unknown): boolean {
-  if (!isKubeApiError(error)) return false;
-  return error.status === 409
-    ? /UID in (?:the )?precondition/.test(error.message)
-    : error.status === 422 && error.message.includes("metadata.uid");
 }

@@ -9,7 +9,7 @@ const shared = new SharedValues();
  * On the wire times are RFC 3339 text; the generated types call them Date, which they only are after the generated client parsed them.
  * An unset `metav1.Time` comes as null: the kubelet writes such times for a container whose end it did not see (`ContainerStatusUnknown`).
  */
-function time(value: Date | string | null | undefined): string | undefined {
+export function time(value: Date | string | null | undefined): string | undefined {
   const text = value instanceof Date ? value.toISOString() : value;
   return text === null || text === undefined || text.startsWith(EPOCH) ? undefined : shared.text(text);
 }

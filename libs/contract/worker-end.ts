@@ -1,0 +1,149 @@
+import { CLOCKS_DIFFER_MS, disrupted, KILLED, SIGKILLED, TAINTED, UNSEEN } from "./verdict.ts";
+
+/** What ended a worker's process while it held a message. */
+export const WORKER_END_CLASSES = ["oom", "exit", "timeout", "evicted", "preempted", "nodeLost", "lost"] as const;
+export type WorkerEndClass = (typeof WORKER_END_CLASSES)[number];
+
+/** The container of a worker's pod that is the worker; others are sidecars, which hold no messages. */
+export const WORKER_CONTAINER = "worker";
+
+export interface ContainerEnd {
+  readonly exitCode: number;
+  readonly reason: string;
+  readonly startedAt?: string;
+  readonly finishedAt?: string;
+}
+
+/** What the monitor keeps of a worker's pod. Times are RFC 3339 in whole seconds, as its node wrote them. */
+export interface WorkerPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly worker: string;
+  readonly phase: string;
+  readonly reason: string;
+  readonly disruption?: string;
+  readonly disruptedAt?: string;
+  readonly deletedAt?: string;
+  readonly memoryLimit?: string;
+  /** `controller.kubernetes.io/pod-deletion-cost` as it stands on the pod. */
+  readonly deletionCost?: string;
+  /** When the process that runs now was started. */
+  readonly runningSince?: string;
+  /** How the container ended before and now, as far as the kubelet remembers, the oldest first. */
+  readonly ends: readonly ContainerEnd[];
+}
+
+export interface HeldProcess {
+  /** By its node's clock. */
+  readonly bootedAtMs: number;
+  /** It ended itself because a handler did not end in time: this message's, or another one's. */
+  readonly overran?: "itself" | "another";
+}
+
+export interface ProcessEnd {
+  readonly class: WorkerEndClass;
+  readonly reason: string;
+  /**
+   * True: its node saw it end. False: it is taken for ended, and may live on where nobody sees it (a node without a network, a pod that was
+   * deleted by force, a start and an end in the same second): then it may be acted on only when its heartbeat stays away, too.
+   */
+  readonly isSeen: boolean;
+}
+
+const SECOND_MS = 1_000;
+
+/**
+ * W1: how a process of this pod ended; undefined while it may live. A pod outlives its processes: its container is started anew after each end,
+ * and what the new process holds is none of the old one's. `isGone`: the pod object was removed, and this is its last status.
+ */
+export function processEnd(pod: WorkerPod, isGone: boolean, process: HeldProcess): ProcessEnd | undefined {
+  const isOver = isGone || pod.phase === "Failed" || pod.phase === "Succeeded";
+  if (pod.runningSince === undefined) return endOfStopped(pod, isOver, process);
+  if (process.bootedAtMs < Date.parse(pod.runningSince)) return { ...causeOf(pod, process), isSeen: true };
+  // Nobody's node says that it ended. J4: a node that is away does not.
+  if (isOver || pod.disruption === TAINTED) return { ...causeOf(pod, process), isSeen: false };
+  return isSameSecond(pod, process) ? { ...causeOf(pod, process), isSeen: false } : undefined;
+}
+
+function endOfStopped(pod: WorkerPod, isOver: boolean, process: HeldProcess): ProcessEnd | undefined {
+  const last = pod.ends.at(-1);
+  const isEndedBefore = last !== undefined && process.bootedAtMs < finishedMs(last);
+  // A pod that is being deleted starts nothing anew.
+  const isFinal = isOver || pod.deletedAt !== undefined;
+  if (isEndedBefore || (isFinal && isSameSecond(pod, process))) return { ...causeOf(pod, process), isSeen: true };
+  return isOver || isSameSecond(pod, process) ? { ...causeOf(pod, process), isSeen: false } : undefined;
+}
+
+/** The end that was last written down is told in whole seconds: who began in that second may be the one that ended, or the next. */
+function isSameSecond({ ends }: WorkerPod, { bootedAtMs }: HeldProcess): boolean {
+  const last = ends.at(-1);
+  return last !== undefined && bootedAtMs < finishedMs(last) + SECOND_MS;
+}
+
+type Cause = Pick<ProcessEnd, "class" | "reason">;
+
+/** What Kubernetes did to the pod goes before what the container says, unless that came first: whatever is killed ends somehow. */
+function causeOf(pod: WorkerPod, process: HeldProcess): Cause {
+  if (process.overran === "itself") {
+    return { class: "timeout", reason: "its handler had not ended some time after its timeout, so its process ended itself" };
+  }
+  const end = ownEnd(pod.ends, process);
+  if (pod.reason === "Evicted" && end === pod.ends.at(-1)) return { class: "evicted", reason: "the kubelet evicted the pod" };
+  if (end === undefined || !endedBefore(end, interventionMs(pod, end))) {
+    if (pod.disruption !== undefined) return disruptedCause(pod.disruption);
+    if (pod.deletedAt !== undefined) return { class: "lost", reason: "its pod was deleted, as when it is scaled in" };
+  }
+  if (process.overran === "another") {
+    return { class: "lost", reason: "its process ended itself because of another message's timeout" };
+  }
+  if (end === undefined) return { class: "lost", reason: "nobody saw its process end" };
+  return containerCause(end, pod.memoryLimit);
+}
+
+function disruptedCause(disruption: string): Cause {
+  const { class: found, reason } = disrupted(disruption);
+  const known = WORKER_END_CLASSES.find((name) => name === found);
+  return { class: known ?? "evicted", reason };
+}
+
+/** The kubelet remembers two ends: an older one was seen by nobody who is left. */
+function ownEnd(ends: readonly ContainerEnd[], { bootedAtMs }: HeldProcess): ContainerEnd | undefined {
+  const end = ends.find((one) => bootedAtMs < finishedMs(one) + SECOND_MS);
+  const isAnothers = end?.startedAt !== undefined && bootedAtMs < Date.parse(end.startedAt);
+  return isAnothers ? undefined : end;
+}
+
+/** When somebody asked for the end of the pod; a kill that follows is told by another clock. */
+function interventionMs({ deletedAt, disruptedAt }: WorkerPod, { exitCode }: ContainerEnd): number {
+  const firstMs = Math.min(
+    ...[deletedAt, disruptedAt].map((at) => (at === undefined ? Number.POSITIVE_INFINITY : Date.parse(at))),
+  );
+  return firstMs - (KILLED.has(exitCode) ? CLOCKS_DIFFER_MS : 0);
+}
+
+function endedBefore(end: ContainerEnd, atMs: number): boolean {
+  return end.finishedAt !== undefined && finishedMs(end) < atMs;
+}
+
+function containerCause({ exitCode, reason }: ContainerEnd, memoryLimit: string | undefined): Cause {
+  if (UNSEEN.has(reason))
+    return { class: "lost", reason: `nobody saw its process end, as when its node starts anew (${reason})` };
+  if (reason === "OOMKilled") {
+    return memoryLimit === undefined
+      ? { class: "oom", reason: "its process was killed for lack of memory; it has no limit, so its node ran out of it" }
+      : { class: "oom", reason: `its process was killed for using more memory than its limit of ${memoryLimit}` };
+  }
+  if (exitCode === SIGKILLED && memoryLimit !== undefined) {
+    return {
+      class: "oom",
+      reason: `its process was killed, by nobody that is known; with its limit of ${memoryLimit} that is taken for lack of memory`,
+    };
+  }
+  return { class: "exit", reason: `its process exited with code ${exitCode}` };
+}
+
+/** An end without a time is one that the kubelet made up later than all others. */
+function finishedMs({ finishedAt }: ContainerEnd): number {
+  return finishedAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(finishedAt);
+}
