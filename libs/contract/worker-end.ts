@@ -1,11 +1,11 @@
 import { CLOCKS_DIFFER_MS, disrupted, KILLED, SIGKILLED, TAINTED, UNSEEN } from "./verdict.ts";
-
-/** What ended a worker's process while it held a message. */
-export const WORKER_END_CLASSES = ["oom", "exit", "timeout", "evicted", "preempted", "nodeLost", "lost"] as const;
-export type WorkerEndClass = (typeof WORKER_END_CLASSES)[number];
+import type { WorkClass, WorkEnd } from "./work-retry.ts";
 
 /** The container of a worker's pod that is the worker; others are sidecars, which hold no messages. */
 export const WORKER_CONTAINER = "worker";
+
+/** How a process may end, as the monitor tells it. */
+export const PROCESS_ENDS = ["oom", "exit", "timeout", "evicted", "preempted", "nodeLost", "lost"] as const satisfies WorkClass[];
 
 export interface ContainerEnd {
   readonly exitCode: number;
@@ -34,16 +34,15 @@ export interface WorkerPod {
   readonly ends: readonly ContainerEnd[];
 }
 
+/** A process of this pod that holds a message. */
 export interface HeldProcess {
   /** By its node's clock. */
   readonly bootedAtMs: number;
-  /** It ended itself because a handler did not end in time: this message's, or another one's. */
-  readonly overran?: "itself" | "another";
+  /** It ended itself because the handler of another message did not end in time. */
+  readonly isOthersOverrun: boolean;
 }
 
-export interface ProcessEnd {
-  readonly class: WorkerEndClass;
-  readonly reason: string;
+export interface ProcessEnd extends WorkEnd {
   /**
    * True: its node saw it end. False: it is taken for ended, and may live on where nobody sees it (a node without a network, a pod that was
    * deleted by force, a start and an end in the same second): then it may be acted on only when its heartbeat stays away, too.
@@ -81,29 +80,24 @@ function isSameSecond({ ends }: WorkerPod, { bootedAtMs }: HeldProcess): boolean
   return last !== undefined && bootedAtMs < finishedMs(last) + SECOND_MS;
 }
 
-type Cause = Pick<ProcessEnd, "class" | "reason">;
-
 /** What Kubernetes did to the pod goes before what the container says, unless that came first: whatever is killed ends somehow. */
-function causeOf(pod: WorkerPod, process: HeldProcess): Cause {
-  if (process.overran === "itself") {
-    return { class: "timeout", reason: "its handler had not ended some time after its timeout, so its process ended itself" };
-  }
+function causeOf(pod: WorkerPod, process: HeldProcess): WorkEnd {
   const end = ownEnd(pod.ends, process);
   if (pod.reason === "Evicted" && end === pod.ends.at(-1)) return { class: "evicted", reason: "the kubelet evicted the pod" };
   if (end === undefined || !endedBefore(end, interventionMs(pod, end))) {
     if (pod.disruption !== undefined) return disruptedCause(pod.disruption);
     if (pod.deletedAt !== undefined) return { class: "lost", reason: "its pod was deleted, as when it is scaled in" };
   }
-  if (process.overran === "another") {
+  if (process.isOthersOverrun) {
     return { class: "lost", reason: "its process ended itself because of another message's timeout" };
   }
   if (end === undefined) return { class: "lost", reason: "nobody saw its process end" };
   return containerCause(end, pod.memoryLimit);
 }
 
-function disruptedCause(disruption: string): Cause {
+function disruptedCause(disruption: string): WorkEnd {
   const { class: found, reason } = disrupted(disruption);
-  const known = WORKER_END_CLASSES.find((name) => name === found);
+  const known = PROCESS_ENDS.find((name) => name === found);
   return { class: known ?? "evicted", reason };
 }
 
@@ -126,7 +120,7 @@ function endedBefore(end: ContainerEnd, atMs: number): boolean {
   return end.finishedAt !== undefined && finishedMs(end) < atMs;
 }
 
-function containerCause({ exitCode, reason }: ContainerEnd, memoryLimit: string | undefined): Cause {
+function containerCause({ exitCode, reason }: ContainerEnd, memoryLimit: string | undefined): WorkEnd {
   if (UNSEEN.has(reason))
     return { class: "lost", reason: `nobody saw its process end, as when its node starts anew (${reason})` };
   if (reason === "OOMKilled") {

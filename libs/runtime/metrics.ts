@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { FAILURE_CLASSES } from "../contract/failure-class.ts";
+import { PROCESS_ENDS } from "../contract/worker-end.ts";
 import { VERSION } from "./version.ts";
 
 /** The services that have `/metrics`. */
@@ -178,6 +179,30 @@ export class Metrics {
     "How full a stream is, of its max_bytes, between 0 and 1, as of the last sweep.",
     ["stream"],
   );
+  readonly workerMessages = this.#gauge(
+    MONITOR,
+    "millrace_worker_messages",
+    "Messages of the worker, as of the last sweep: waiting for a pod, held by one, or sleeping until their retry is due.",
+    ["worker", "state"],
+  );
+  readonly workerOldestWaiting = this.#gauge(
+    MONITOR,
+    "millrace_worker_oldest_waiting_seconds",
+    "Age of the oldest message or due retry that no worker has been given yet, in seconds, as of the last sweep; 0 when none waits.",
+    ["worker"],
+  );
+  readonly workerDeadLetters = this.#gauge(
+    MONITOR,
+    "millrace_worker_dead_letters",
+    "Entries of the worker in the DLQ, as of the last sweep.",
+    ["worker"],
+  );
+  readonly workerHandbacks = this.#counter(
+    MONITOR,
+    "millrace_worker_handbacks_total",
+    "Messages that the monitor took from a process of a worker that had ended and handed back, by how it ended.",
+    ["worker", "class"],
+  );
   readonly leader = this.#gauge(
     BOTH,
     "millrace_leader",
@@ -282,6 +307,11 @@ export class Metrics {
     }
   }
 
+  /** As `beginQueues`. */
+  beginWorkers(workers: Iterable<string>): void {
+    for (const worker of workers) for (const reason of PROCESS_ENDS) this.workerHandbacks.inc({ worker, class: reason }, 0);
+  }
+
   /** Told of every answer of the API server, and of every request that got none. */
   kubeAnswered({ method, status, tookMs }: { readonly method: string; readonly status: number; readonly tookMs: number }): void {
     this.kubeRequests.inc({ method, code: status });
@@ -297,6 +327,7 @@ export class Metrics {
   resetLeaderGauges(): void {
     const { queueLength, oldestWaiting, liveJobs, sleepingRetries, deadLetters, streamFill } = this;
     for (const gauge of [queueLength, oldestWaiting, liveJobs, sleepingRetries, deadLetters, streamFill]) gauge.reset();
+    for (const gauge of [this.workerMessages, this.workerOldestWaiting, this.workerDeadLetters]) gauge.reset();
   }
 
   get contentType(): string {
