@@ -42,6 +42,7 @@ import { StreamFill } from "./stream-fill.ts";
 import { Sweeper } from "./sweeper.ts";
 import { UnroutedMessages } from "./unrouted-messages.ts";
 import { WorkQueue } from "./work-queue.ts";
+import { WorkerWatch } from "./workers/worker-watch.ts";
 
 /** Jobs that are looked at at once; each look is a few round trips to NATS and the API server. */
 const CONCURRENCY = 16;
@@ -132,6 +133,21 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     for (const job of observer.jobs()) if (!reconciler.isDone(job.uid)) yield job;
   }
 
+  const workerLooks = new WorkUnderWay("workers", { stallAfterMs: 900_000, freeForMs: () => link.upForMs() });
+  const workers = new WorkerWatch({
+    client,
+    connection,
+    broker,
+    instance,
+    namespace: env.POD_NAMESPACE,
+    config,
+    ackWaitMs,
+    upForMs: () => link.upForMs(),
+    underWay: workerLooks,
+    metrics,
+    log,
+  });
+
   const streamFill = new StreamFill({ broker, metrics, log });
   const sweepBeat = new Heartbeat("sweep", { stallAfterMs: env.SWEEP_INTERVAL * 4 + 60_000, freeForMs: () => link.upForMs() });
   const leaseBeat = new Heartbeat("lease-keeper", { stallAfterMs: 60_000 });
@@ -140,6 +156,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     await provisioner.streams();
     consumers = new ConsumerProvisioning({ provisioner, config, log });
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
+    const workerTerm = await workers.term();
     const others = [
       await StrandedMessages.open({ connection, queues, log }),
       consumers,
@@ -150,12 +167,14 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       streamFill,
       new RecordRoom({ records: store.records, log }),
       await QueueGauges.open({ connection, queues, metrics }),
+      ...workerTerm.sweeps,
     ];
     const { SWEEP_INTERVAL: intervalMs } = env;
     const { records } = store;
     return [
       consumers,
       queue,
+      ...workerTerm.services,
       new LeaseKeeper({ liveJobs: live, queues, messages: store.messages, ackWaitMs, heartbeat: leaseBeat, metrics, log }),
       new NamespaceRoom({
         connection,
@@ -178,7 +197,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   });
 
   health.mustLive(election.heartbeat);
-  for (const loop of [looks, leaseBeat, sweepBeat]) health.mustLive(loop);
+  for (const loop of [looks, workerLooks, leaseBeat, sweepBeat]) health.mustLive(loop);
   health.mustLive(link.open);
   health.mustBeReady({ name: "config", problem: () => config.problem() });
   health.mustBeReady({ name: "election", problem: () => election.problem() });
@@ -191,6 +210,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       .map((name) => `queue ${name}: pods of several jobs in a row did not start`),
   );
   health.mention(() => (election.isLeader() ? streamFill.alarms() : []));
+  health.mention(() => workers.notes());
   health.mention(() => historyProblems(config.current, historyMs));
   metrics.beforeScrape(() => {
     metrics.leader.set(election.isLeader() ? 1 : 0);
@@ -199,10 +219,15 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     for (const { kind, namespace, freshnessMs } of observer.freshness()) {
       metrics.watchFreshness.set({ kind, namespace }, freshnessMs / 1000);
     }
+    const workersFreshnessMs = workers.pods.freshnessMs();
+    if (workersFreshnessMs !== undefined) {
+      metrics.watchFreshness.set({ kind: "worker-pods", namespace: env.POD_NAMESPACE }, workersFreshnessMs / 1000);
+    }
     if (!election.isLeader()) metrics.resetLeaderGauges();
   });
   config.subscribe((current) => {
     metrics.beginQueues(Object.keys(current.queues));
+    metrics.beginWorkers(Object.keys(current.workers));
     for (const problem of historyProblems(current, historyMs)) log.warn("config.history-too-short", { problem });
   });
 
@@ -214,6 +239,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
       config,
       observer,
+      workers,
       requests,
       election,
       { name: "readiness", start: () => Promise.resolve(health.serve()), stop: () => Promise.resolve(health.drain()) },

@@ -34,7 +34,7 @@ export class ClaimsWatch implements Service {
   readonly #log: Log;
   readonly #claims = new Map<string, StoredClaim>();
   readonly #ofPod = new Map<string, Set<string>>();
-  #stop = new AbortController();
+  readonly #stop = new AbortController();
   #round = new AbortController();
   #running: Promise<void> | undefined;
   #isSynced = false;
@@ -55,7 +55,6 @@ export class ClaimsWatch implements Service {
   }
 
   start(): Promise<void> {
-    this.#stop = new AbortController();
     this.#running ??= this.#run(this.#stop.signal);
     return Promise.resolve();
   }
@@ -64,10 +63,7 @@ export class ClaimsWatch implements Service {
     this.#stop.abort();
     this.#round.abort();
     await this.#running;
-    this.#running = undefined;
     this.#isSynced = false;
-    this.#claims.clear();
-    this.#ofPod.clear();
   }
 
   isSynced(): boolean {
@@ -133,7 +129,8 @@ export class ClaimsWatch implements Service {
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
     try {
-      if (signal.aborted) return;
+      // Stopped or not: the client ends only what is iterated over.
+      if (signal.aborted) stop();
       for await (const message of messages) {
         unseen.delete(claimKeyOf(message.subject));
         this.#take(message);
@@ -141,7 +138,7 @@ export class ClaimsWatch implements Service {
       }
     } finally {
       signal.removeEventListener("abort", stop);
-      await messages.close();
+      messages.stop();
       // The broker would keep it for five minutes.
       await consumer.delete().catch(() => false);
     }

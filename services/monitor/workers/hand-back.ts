@@ -7,7 +7,8 @@ import type { ClaimStore, StoredClaim } from "../../../libs/streams/claims.ts";
 import type { ClaimsWatch } from "./claims-watch.ts";
 import type { WorkerPods } from "./worker-pods.ts";
 
-/** Claims are written again each third of ack_wait; this much later one was missed. */
+/** Claims are written again each third of ack_wait; this part of it, and no more than so long, later one was missed. */
+const LATE_SHARE = 0.1;
 const LATE_MS = 3_000;
 
 /** Processes that ended themselves; more than that in one term are forgotten, and their other messages count what their pod says. */
@@ -100,7 +101,7 @@ export class HandBack {
   async #untilMissed({ writtenAtMs }: StoredClaim): Promise<number> {
     const { ackWaitMs, nowMs, upForMs } = this.#options;
     const silentMs = Math.min((await nowMs()) - writtenAtMs, upForMs());
-    return Math.max(0, ackWaitMs / 3 + LATE_MS - silentMs);
+    return Math.max(0, ackWaitMs / 3 + Math.min(LATE_MS, ackWaitMs * LATE_SHARE) - silentMs);
   }
 
   async #release(stored: StoredClaim, holder: ClaimHolder, { class: seen, reason }: ProcessEnd): Promise<void> {
@@ -109,10 +110,12 @@ export class HandBack {
     const outcome = await store.swap(stored.key, released, stored.revision);
     if (outcome.kind === "lost") return;
     this.#giveBack({ ...stored, claim: released, revision: outcome.revision });
-    const { worker, delivery, failures, free, ended } = released;
-    metrics.workerHandbacks.inc({ worker: queueLabel(worker, workers()), class: ended?.class ?? seen });
+    const { worker, delivery, failures, free, settling, ended } = released;
+    // Of one that was being settled the claim says how its attempt ended, before its process did.
+    const how = settling === true ? { class: seen, reason } : { class: seen, reason, ...ended };
+    metrics.workerHandbacks.inc({ worker: queueLabel(worker, workers()), class: how.class });
     const { podName: pod, node } = holder;
-    log.info("message.handed-back", { worker, claim: stored.key, pod, node, ...ended, delivery, failures, free });
+    log.info("message.handed-back", { worker, claim: stored.key, pod, node, ...how, delivery, failures, free });
   }
 
   #giveBack(stored: StoredClaim): void {

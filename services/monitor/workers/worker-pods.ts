@@ -35,6 +35,7 @@ export class WorkerPods implements Service {
   readonly #namespace: string;
   readonly #config: Config;
   readonly #onPod: (uid: string) => void;
+  readonly #onSynced: () => void;
   readonly #log: Log;
   readonly #gone = new Map<string, WorkerPod>();
   readonly #deletedAt = new Map<string, string>();
@@ -48,6 +49,8 @@ export class WorkerPods implements Service {
     readonly namespace: string;
     readonly config: Config;
     readonly onPod: (uid: string) => void;
+    /** All that are there are known. */
+    readonly onSynced: () => void;
     readonly log: Log;
   }) {
     this.#client = options.client;
@@ -55,6 +58,7 @@ export class WorkerPods implements Service {
     this.#namespace = options.namespace;
     this.#config = options.config;
     this.#onPod = options.onPod;
+    this.#onSynced = options.onSynced;
     this.#log = options.log;
   }
 
@@ -113,7 +117,7 @@ export class WorkerPods implements Service {
       onChange: (change) => this.#changed(change),
       log: this.#log,
     });
-    void this.#watch.start();
+    void this.#watch.start().then(this.#onSynced);
   }
 
   #end(): void {
