@@ -4,6 +4,10 @@ import { FileOrder } from "./e2e/file-order.ts";
 const include = (pattern: string): string[] =>
   ["libs", "services", "synth", "scripts", "cli", "sdk", "jobs"].map((room) => `${room}/**/${pattern}`);
 
+/** `@millrace/worker` is its sources here, as for the compiler: nobody has to build it first. Otherwise as Node resolves. */
+const conditions = ["millrace-source", "node"];
+const fromSource = { resolve: { conditions }, ssr: { resolve: { conditions, externalConditions: conditions } } };
+
 const e2e = (name: string, files: string) => ({
   test: {
     name,
@@ -22,6 +26,7 @@ export default defineConfig({
     sequence: { sequencer: FileOrder },
     projects: [
       {
+        ...fromSource,
         test: {
           name: "unit",
           include: include("*.test.ts"),
@@ -31,6 +36,7 @@ export default defineConfig({
         },
       },
       {
+        ...fromSource,
         test: {
           name: "integration",
           include: include("*.integration.test.ts"),

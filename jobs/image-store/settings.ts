@@ -21,3 +21,9 @@ export function readSettings<Schema extends z.ZodType>(schema: Schema, env: Node
 
 /** A byte count or another whole number, within what the worker's memory can bear. */
 export const wholeNumber = (most: number) => z.coerce.number().int().min(1).max(most);
+
+const MOST_BYTES = 1_073_741_824;
+const DEFAULT_BYTES = 20_971_520;
+
+/** What one image may be; a worker holds it in memory, up to twice while it arrives. */
+export const MAX_IMAGE_BYTES = wholeNumber(MOST_BYTES).default(DEFAULT_BYTES);

@@ -1,0 +1,24 @@
+import { z } from "zod";
+import { MAX_IMAGE_BYTES } from "../image-store/settings.ts";
+import { storeSettings } from "../image-store/store-settings.ts";
+
+const networkList = z
+  .string()
+  .default("")
+  .transform((text) =>
+    text
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ""),
+  );
+
+export const downloadSettings = z.intersection(
+  storeSettings,
+  z.object({
+    MAX_IMAGE_BYTES,
+    /** Networks that may be dialled though they are not public: CIDRs, comma-separated. */
+    ALLOWED_NETWORKS: networkList,
+    /** Networks that may not be dialled though they are public, such as those of the cluster. */
+    BLOCKED_NETWORKS: networkList,
+  }),
+);
