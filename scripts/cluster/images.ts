@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { binaryVersion } from "./binaries.ts";
 import { ClusterError } from "./cluster-error.ts";
@@ -126,10 +126,11 @@ export async function buildKedaImage({ name, programsDir, version }: KedaImageOp
 
 /** Two layers, Node below and the bundle above: a changed bundle unpacks in the cluster without the 127 MB of Node. */
 export async function buildNodeServiceImage(options: NodeServiceImageOptions): Promise<BuiltImage> {
-  requireInput(options.bundleDir, "bundle the services");
+  const { bundleDir, nodeBinary = ownNode } = options;
+  requireInput(bundleDir, "bundle the services");
   return buildImage({
     reference: options.reference,
-    layers: [await nodeLayer(options.nodeBinary ?? ownNode), [{ kind: "tree", path: "app", source: options.bundleDir }]],
+    layers: [await nodeLayer(nodeBinary, bundleDir), [{ kind: "tree", path: "app", source: bundleDir }]],
     entrypoint: options.entrypoint,
     user: nonRoot,
     environment: { ...path, ...options.environment, SSL_CERT_FILE: certificateBundle },
@@ -137,10 +138,10 @@ export async function buildNodeServiceImage(options: NodeServiceImageOptions): P
   });
 }
 
-async function nodeLayer(nodeBinary: string): Promise<LayerEntry[]> {
+async function nodeLayer(nodeBinary: string, bundleDir: string): Promise<LayerEntry[]> {
   requireInput(nodeBinary, "npm ci");
-  const libraries = parseLdd(await command("ldd", [nodeBinary]));
-  const libraryFolder = libraries
+  const own = parseLdd(await command("ldd", [nodeBinary]));
+  const libraryFolder = own
     .map((library) => (basename(library) === "libc.so.6" ? dirname(library) : ""))
     .find((folder) => folder !== "");
   if (libraryFolder === undefined) {
@@ -150,7 +151,8 @@ async function nodeLayer(nodeBinary: string): Promise<LayerEntry[]> {
     );
   }
   const looked = lookupLibraries.map((library) => join(libraryFolder, library)).filter((library) => existsSync(library));
-  const files = [...new Set([...libraries, ...looked])].map((library): LayerEntry => {
+  const libraries = new Set([...own, ...looked, ...(await nativeLibraries(bundleDir))]);
+  const files = [...libraries].map((library): LayerEntry => {
     return { kind: "file", path: library.slice(1), source: realpathSync(library), mode: 0o755 };
   });
   return [
@@ -160,6 +162,16 @@ async function nodeLayer(nodeBinary: string): Promise<LayerEntry[]> {
     { kind: "text", path: "etc/nsswitch.conf", content: "hosts: files dns\n", mode: 0o644 },
     ...accounts,
   ];
+}
+
+/** What the system has to give for native parts that a bundle brings; what they bring of each other is in the bundle. */
+async function nativeLibraries(bundleDir: string): Promise<string[]> {
+  const files = readdirSync(bundleDir, { recursive: true, encoding: "utf8" }).filter((file) =>
+    /\.(node|so(\.[\d.]+)?)$/.test(file),
+  );
+  const needed: string[] = [];
+  for (const file of files.sort()) needed.push(...parseLdd(await command("ldd", [join(bundleDir, file)])));
+  return needed.filter((library) => !realpathSync(library).startsWith(`${realpathSync(bundleDir)}/`));
 }
 
 /** The absolute paths in `ldd`'s answer; linux-vdso has none, as the kernel maps it. */

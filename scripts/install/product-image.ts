@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, "../..");
 const bundleDir = join(root, "dist", "image");
 
 /** Some dependencies are CommonJS and call `require`, which an ES module does not have. */
-const REQUIRE_BANNER = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+export const REQUIRE_BANNER = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
 /** What only some installations need: a file of its own, which a service loads when it is configured, with the 2 MB of memory that it takes. */
 const EXPORTS_TRACES: Plugin = {

@@ -3,6 +3,8 @@ import { command, onPath } from "../cluster/command.ts";
 import type { BuiltImage } from "../cluster/images.ts";
 import { dockerAnswers } from "./docker-engine.ts";
 
+const INSPECT_TIMEOUT_MS = 30_000;
+
 type Pusher = "skopeo" | "buildah" | "docker";
 
 /** host[:port] and the path below it, as the chart's values want them: `a.test:5000/team/x` → `a.test:5000`, `team/x`. */
@@ -16,17 +18,40 @@ export function splitRegistry(place: string): { readonly registry: string; reado
   );
 }
 
+export interface PushTarget {
+  /** host[:port]/path */
+  readonly place: string;
+  /** @default "millrace" */
+  readonly name?: string;
+  readonly tag: string;
+}
+
 /** Pushes an archive with whichever of the usual programs is there, and returns the reference to pull it by. */
-export async function pushImage(image: BuiltImage, options: { readonly place: string; readonly tag: string }): Promise<string> {
-  const { registry, path } = splitRegistry(options.place);
-  const reference = `${[registry, path, "millrace"].filter((part) => part !== "").join("/")}:${options.tag}`;
+export async function pushImage(image: BuiltImage, target: PushTarget): Promise<string> {
+  const reference = pushedReference(target);
   for (const [program, ...args] of pushCommands(await findPusher(), image, reference)) await command(program ?? "", args);
   return reference;
 }
 
+/** The reference, when the registry has it. For tags that say what is inside: what is there is then what would be pushed. */
+export async function registryHas(target: PushTarget): Promise<string | undefined> {
+  const reference = pushedReference(target);
+  const [program, ...args] = inspectCommand(await findPusher(), reference);
+  // What cannot be seen is pushed: that either works or says why not.
+  return command(program ?? "", args, { timeoutMs: INSPECT_TIMEOUT_MS }).then(
+    () => reference,
+    () => undefined,
+  );
+}
+
+function pushedReference({ place, name = "millrace", tag }: PushTarget): string {
+  const { registry, path } = splitRegistry(place);
+  return `${[registry, path, name].filter((part) => part !== "").join("/")}:${tag}`;
+}
+
 /** A registry on this machine seldom has a certificate, and docker takes that for granted; the other two have to be told. */
 export function pushCommands(pusher: Pusher, image: BuiltImage, reference: string): string[][] {
-  const plain = /^(localhost|127\.0\.0\.1)(:|\/)/.test(reference);
+  const plain = isOnThisMachine(reference);
   switch (pusher) {
     case "skopeo":
       // The policy is about signatures of what is copied, which is our own file, and a minimal system has none.
@@ -55,6 +80,29 @@ export function pushCommands(pusher: Pusher, image: BuiltImage, reference: strin
         ["docker", "push", reference],
       ];
   }
+}
+
+export function inspectCommand(pusher: Pusher, reference: string): string[] {
+  const plain = isOnThisMachine(reference);
+  switch (pusher) {
+    case "skopeo":
+      return ["skopeo", "inspect", "--raw", ...(plain ? ["--tls-verify=false"] : []), `docker://${reference}`];
+    case "buildah":
+      return [
+        "buildah",
+        "--storage-driver=vfs",
+        "manifest",
+        "inspect",
+        ...(plain ? ["--tls-verify=false"] : []),
+        `docker://${reference}`,
+      ];
+    case "docker":
+      return ["docker", "manifest", "inspect", ...(plain ? ["--insecure"] : []), reference];
+  }
+}
+
+function isOnThisMachine(reference: string): boolean {
+  return /^(localhost|127\.0\.0\.1)(:|\/)/.test(reference);
 }
 
 async function findPusher(): Promise<Pusher> {
