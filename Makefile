@@ -9,7 +9,7 @@ INSTALLED := node_modules/.package-lock.json
 # Two makes at once must not install twice: the second would take the packages away from under the first.
 LOCKED := $(shell command -v flock >/dev/null && echo flock Makefile)
 
-.PHONY: help up down status doctor port-forward images push test soak bench check chart clean
+.PHONY: help up down status doctor port-forward images push build-all push-all secrets new-job test soak bench check chart clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -33,6 +33,18 @@ images: $(INSTALLED) ## build the images as archives; prints references and path
 
 push: $(INSTALLED) ## push Millrace's image: make push REGISTRY=host/path
 	@node scripts/push.ts --registry "$(REGISTRY)"
+
+build-all: $(INSTALLED) ## build the images of the workers in jobs/ that have changed
+	@node scripts/jobs/build-all.ts
+
+push-all: $(INSTALLED) ## push those that a registry has not: make push-all REGISTRY=host/path
+	@node scripts/jobs/push-all.ts --registry "$(REGISTRY)"
+
+secrets: $(INSTALLED) ## write the Secret of the image jobs from jobs/.env; ARGS="--help" for more
+	@node scripts/jobs/secrets.ts $(ARGS)
+
+new-job: $(INSTALLED) ## write a new worker into jobs/: make new-job NAME=my-job
+	@node scripts/jobs/new-job.ts --job "$(NAME)"
 
 check: $(INSTALLED) ## lint, types and unit tests (seconds)
 	@biome check --error-on-warnings .
