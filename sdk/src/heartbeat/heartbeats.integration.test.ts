@@ -13,9 +13,9 @@ import { NatsTestServer } from "../../../libs/streams/testing/nats-server.ts";
 import { Workbench } from "../../../libs/streams/testing/workbench.ts";
 import { Heartbeats } from "./heartbeats.ts";
 
-const ACK_WAIT_MS = 2_000;
+const ACK_WAIT_MS = 3_000;
 const PROGRAM = join(import.meta.dirname, "testing", "holding-process.ts");
-const WORKERS = ["blocked", "overrun", "first", "stolen", "late", "lost", "restart", "again", "probed"] as const;
+const WORKERS = ["blocked", "overrun", "first", "stolen", "late", "lost", "other", "restart", "again", "probed"] as const;
 type WorkerName = (typeof WORKERS)[number];
 
 interface Said {
@@ -87,7 +87,7 @@ async function claimAt(key: string): Promise<{ claim: WorkClaim; revision: numbe
 
 describe("a handler that holds up the event loop", () => {
   it("W1: longer than ack_wait keeps its message, and runs once; the probes say how it is", async () => {
-    const { key, url, exited, hears } = await work("blocked", { blockMs: 3 * ACK_WAIT_MS });
+    const { key, url, exited, hears } = await work("blocked", { blockMs: 2 * ACK_WAIT_MS });
     await expect.poll(() => get(`${url}/readyz`), { timeout: 10_000 }).toMatch(/^200 ok\nbusy: event loop blocked for \d s$/);
     expect(await get(`${url}/healthz`)).toBe("200 ok");
     expect(await get(`${url}/metrics`)).toBe("503 event loop is blocked");
@@ -140,7 +140,7 @@ describe("a handler that holds up the event loop", () => {
 });
 
 it("a handler that ended in time is not killed while its outcome waits for the broker, and its message is renewed", async () => {
-  const { exited, hears } = await work("late", { timeoutMs: 500, graceMs: 0, settleMs: 2 * ACK_WAIT_MS });
+  const { exited, hears } = await work("late", { timeoutMs: 500, graceMs: 0, settleMs: 1.5 * ACK_WAIT_MS });
   expect(await hears("done")).toMatchObject({ isAcknowledged: true, removed: "won" });
   expect(await exited).toMatchObject({ code: 0 });
   expect(await deliveries("late")).toBe(1);
@@ -195,7 +195,7 @@ describe("the heartbeats of a process", () => {
     expect(renewedBefore).toBeGreaterThan(0);
     expect(await heartbeats.release(key)).toBeUndefined();
     // By another message that is renewed meanwhile.
-    const other = await held(heartbeats, "lost");
+    const other = await held(heartbeats, "other");
     await revisionBeyond(other.key, other.revision);
     expect(renewals.getReceived()).toBe(renewedBefore);
   });
