@@ -31,9 +31,42 @@ message and waits until its job has succeeded.
 
 By default Jobs run in the release's namespace. To keep them apart, create a namespace for them and set \`jobs.namespace\`.
 
+## Workers
+
+A worker is a program of yours, made with the SDK (\`@millrace/worker\`), that takes messages of a subject of its own. Each is an entry of \`workers\`:
+
+\`\`\`yaml
+workers:
+  resize:
+    image: ghcr.io/acme/resize:1.2
+    subject: images.resize
+    concurrency: 4         # messages at once in one pod
+    max: 20                # pods; without work there is none
+    timeout: 2m            # of one message
+    envFrom: [{ secretRef: { name: resize } }]
+\`\`\`
+
+becomes the Deployment and the ScaledObject \`<release>-worker-resize\`, pods with the label \`app: resize\`, and a place on the stream \`WORK\` for its
+messages. [KEDA](https://keda.sh) gives it its pods: install KEDA 2 as a release of its own. With \`keda.enabled: false\` workers do without it, each with as
+many pods as its \`min\` says, and at least one.
+
+- \`trigger: push\` (the default): Millrace's scaler tells KEDA of a message when it comes. \`trigger: poll\`: KEDA asks NATS' monitoring port every
+  \`keda.pollingInterval\` seconds, without the scaler. Of a NATS that is not part of the release \`nats.monitoring\` says where that is.
+- There is a pod for every \`lagThreshold\` messages that wait or are being worked on. Sleeping retries do not count until they are due.
+- A pod that is to go finishes what it has: its grace period is \`timeout\` and 30 s.
+- \`deletionCost: true\` lets idle pods go before busy ones. The monitor then may \`patch\` pods in the release's namespace. A Role cannot
+  name them, for their names are random: it is all pods there.
+- A ScaledObject has no \`fallback\`: while nobody knows how much work there is, a worker keeps the pods that it has.
+- Pods are restricted as the Pod Security Standard means it: user 65532, a read-only root filesystem, \`/tmp\` to write to, and no token of the API server.
+
+A worker's code is not Millrace's, so let it be somebody else for NATS: \`workerNats.auth\` names a Secret as \`nats.auth\` does, which only the workers'
+pods get, instead of that of the services. It needs the consumers \`worker-…\` of the streams \`WORK\` and \`WORK_RETRY\`, the bucket \`millrace_claims\`, to
+publish to \`work.>\` and \`dlq.work.>\`, and whatever its own code publishes; it needs nothing of \`JOBS\`, of \`EVENTS\` and of the records.
+
 ## Rights
 
-Each service has an account of its own, with Roles in the release's namespace and in the job namespaces. One right is cluster-wide: the monitor may
+The dispatcher and the monitor have accounts of their own, with Roles in the release's namespace and in the job namespaces; the scaler and workers may do nothing.
+With workers the monitor may also read the pods of the release's namespace, to hand back what a dead one had. One right is cluster-wide: the monitor may
 \`get\` the Namespace objects of the job namespaces, by name, and nothing else. With a namespace go its Roles, and the API server says "forbidden" of what
 was in it; with this right the monitor can tell that it is gone, and dead-letters the jobs that ran there. Who may not make ClusterRoles sets
 \`rbac.namespaceReader: false\`: jobs that ran in a deleted namespace then stay \`running\` until it exists again.
@@ -51,7 +84,7 @@ metrics:
     labels: { release: kube-prometheus-stack }   # whatever your Prometheus selects
 \`\`\`
 
-Without the operator, \`dispatcher.podAnnotations\` and \`monitor.podAnnotations\` take what your Prometheus looks for.
+Workers' pods serve theirs there, too. Without the operator, \`dispatcher.podAnnotations\`, \`monitor.podAnnotations\`, … take what your Prometheus looks for.
 
 ## NATS
 

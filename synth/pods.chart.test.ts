@@ -3,17 +3,19 @@ import { describe, expect, it } from "vitest";
 import { readEnv } from "../libs/runtime/env.ts";
 import { dispatcherEnv } from "../services/dispatcher/env.ts";
 import { monitorEnv } from "../services/monitor/env.ts";
+import { scalerEnv } from "../services/scaler/env.ts";
 import { documents, EVERYTHING, environment, only, pods, template, testPods } from "./testing/rendered.ts";
+import { withResize } from "./testing/worker-release.ts";
 
 describe("every pod", () => {
-  const sets: [string, string[]][] = [
-    ["defaults", []],
-    ["every value set", ["-f", EVERYTHING]],
+  const sets: [string, string[], number][] = [
+    ["defaults", [], 4],
+    ["every value set", ["-f", EVERYTHING], 7],
   ];
-  it.each(sets)("is restricted, as the Pod Security Standard means it (%s)", async (_name, args) => {
+  it.each(sets)("is restricted, as the Pod Security Standard means it (%s)", async (_name, args, count) => {
     const all = documents(await template("x", ...args));
     const found = [...pods(all), ...testPods(all)];
-    expect(found).toHaveLength(4);
+    expect(found).toHaveLength(count);
     for (const pod of found) {
       expect(pod.securityContext).toMatchObject({
         runAsNonRoot: true,
@@ -41,7 +43,7 @@ describe("every pod", () => {
   });
 
   it("has requests, a memory limit and all three probes", async () => {
-    for (const pod of pods(documents(await template("x")))) {
+    for (const pod of pods(documents(await template("x", ...withResize())))) {
       for (const container of pod.containers) {
         expect(container.resources).toMatchObject({
           requests: { cpu: expect.any(String), memory: expect.any(String) },
@@ -53,11 +55,13 @@ describe("every pod", () => {
   });
 
   it("carries a Secret or a token only where it needs one", async () => {
-    const tokens = pods(documents(await template("x"))).map((pod) => [pod.serviceAccountName, pod.automountServiceAccountToken]);
-    expect(tokens).toEqual([
-      ["x-millrace-dispatcher", true],
-      ["x-millrace-monitor", true],
-      [undefined, false],
+    const all = pods(documents(await template("x", ...withResize())));
+    expect(all.map((pod) => [only(pod.containers).name, pod.serviceAccountName, pod.automountServiceAccountToken])).toEqual([
+      ["dispatcher", "x-millrace-dispatcher", true],
+      ["monitor", "x-millrace-monitor", true],
+      ["scaler", undefined, false],
+      ["worker", undefined, false],
+      ["nats", undefined, false],
     ]);
   });
 });
@@ -97,8 +101,9 @@ describe("the services", () => {
   it.each([
     ["dispatcher", dispatcherEnv],
     ["monitor", monitorEnv],
+    ["scaler", scalerEnv],
   ] as const)("the %s knows every variable that it is given, and accepts the values", async (service, known) => {
-    const all = documents(await template("x", "-n", "home"));
+    const all = documents(await template("x", "-n", "home", ...withResize()));
     const given = environment(all, `x-millrace-${service}`);
     expect(Object.keys(known)).toEqual(expect.arrayContaining(Object.keys(given)));
     expect(() => readEnv(known, { ...given, POD_NAME: "pod", POD_NAMESPACE: "home" })).not.toThrow();

@@ -8,7 +8,7 @@ import type { Json } from "./helm/yaml.ts";
 import { fedFields } from "./testing/fed-fields.ts";
 import { acceptedValues, generatedValues } from "./testing/generated-values.ts";
 import { type Helm, helmCommand } from "./testing/helm-command.ts";
-import { CHART, documents } from "./testing/rendered.ts";
+import { CHART, documents, WITH_KEDA } from "./testing/rendered.ts";
 import { writtenForHelm } from "./testing/schema-values.ts";
 import { values } from "./values.ts";
 
@@ -36,7 +36,7 @@ async function run(given: Json) {
   files += 1;
   const file = join(folder, `${files}.json`);
   await writeFile(file, writtenForHelm(given));
-  return helm("template", "x", CHART, "-n", "home", "-f", file, "--api-versions", "keda.sh/v1alpha1");
+  return helm("template", "x", CHART, "-n", "home", "-f", file, ...WITH_KEDA);
 }
 
 async function arrives(given: Json): Promise<void> {

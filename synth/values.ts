@@ -151,7 +151,7 @@ export const values = {
     {},
   ),
   scaler: plainServiceSection(
-    "The scaler tells KEDA when workers have work. It is there when there are workers.",
+    "The scaler tells KEDA when workers have work. It is there when there are workers and `keda.enabled` is set.",
     "Number of scalers; KEDA talks to one of them.",
     {},
   ),
@@ -267,9 +267,11 @@ export const values = {
   }),
   networkPolicy: section("Who may reach the pods. It has an effect only where the cluster's network enforces NetworkPolicies.", {
     enabled: bool(false, "Whether only the release's pods may reach its NATS server. Producers then need to be in `natsFrom`."),
-    natsFrom: block<V1NetworkPolicyPeer[]>([], "Who else may reach the NATS server, as the peers of a NetworkPolicy.", {
-      items: { type: "object" },
-    }),
+    natsFrom: block<V1NetworkPolicyPeer[]>(
+      [],
+      "Who else may reach the NATS server, as the peers of a NetworkPolicy: producers, and KEDA for workers with `trigger: poll`.",
+      { items: { type: "object" } },
+    ),
   }),
   test: section("What `helm test` does: it publishes a message and waits until its job has succeeded.", {
     enabled: bool(true, "Whether there is such a test."),

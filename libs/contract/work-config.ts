@@ -34,6 +34,7 @@ export const workerConfig = z
     lagThreshold: z
       .int()
       .min(1)
+      .max(1_000_000)
       .optional()
       .describe("Messages, waiting or being worked on, for each of which so many there is one pod; without it the concurrency"),
     timeout: durationMs.prefault("5m").describe("How long a handler may take"),

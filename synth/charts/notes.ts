@@ -1,10 +1,12 @@
-import { allOf, filled, include, not, textWhen } from "../helm/expression.ts";
+import { textEach } from "../helm/entries.ts";
+import { allOf, argument, filled, include, not, raw, textWhen } from "../helm/expression.ts";
 import { defaultJobNamespace, jobNamespaceList, jobNamespaces, named, release } from "../release.ts";
 import { v } from "../values.ts";
 import { accountName } from "./access.ts";
 import { configMapName } from "./config.ts";
 import { natsUrl, withoutAuth } from "./nats-client.ts";
 import {
+  BUSY_RULES,
   commaList,
   configRules,
   JOB_RULES,
@@ -13,7 +15,10 @@ import {
   type Rule,
   ruleText,
   type ServiceName,
+  WORKER_RULES,
 } from "./rights.ts";
+import { hasScaler } from "./scaler.ts";
+import { hasWorkers, marksBusyPods, type Worker } from "./worker-values.ts";
 
 const inNamespace = `-n ${release.namespace}`;
 const rawQueues = include("millrace.rawQueues");
@@ -24,6 +29,33 @@ const publishing = textWhen(
   `  kubectl ${inNamespace} port-forward service/${named("nats")} 4222 &
   ${publish}`,
   `  ${publish.replace("nats pub", `nats --server ${natsUrl} pub`)}`,
+);
+
+/** A subject that a wildcard stands for, so that it can be published to. */
+const example = ({ values }: Worker): string => `${raw(`${argument(values.subject)} | replace "*" "one" | replace ">" "two"`)}`;
+
+const nats = textWhen(v.nats.enabled, "nats", `nats --server ${natsUrl}`);
+
+const workers = textWhen(
+  hasWorkers,
+  `
+Publish to a worker, and see its pods:
+${textEach(
+  "worker",
+  v.workers,
+  (worker) => `
+  ${worker.name}, ${textWhen(v.keda.enabled, `${worker.values.min} to ${worker.values.max} pods`, "always there")}:
+    ${nats} pub '${example(worker)}' '{}'
+    kubectl ${inNamespace} get pods -l app=${worker.name} -w
+    kubectl ${inNamespace} logs -l app=${worker.name} -f
+`,
+)}${textWhen(
+  v.keda.enabled,
+  `
+  kubectl ${inNamespace} get scaledobjects,hpa   whether KEDA knows them
+  kubectl ${inNamespace} logs deployment/${named("scaler")}   what it is told
+`,
+)}`,
 );
 
 const trying = textWhen(
@@ -48,7 +80,7 @@ const granting = textWhen(
   `Grant this, for rbac.create is false. Until then nothing runs:
 
 ${rightsOf("dispatcher")}${textWhen(v.dispatcher.leaderElection, ruleLines(leaseRules("dispatcher")))}
-${rightsOf("monitor")}${ruleLines(leaseRules("monitor"))}${textWhen(
+${rightsOf("monitor")}${ruleLines(leaseRules("monitor"))}${textWhen(hasWorkers, ruleLines(WORKER_RULES))}${textWhen(marksBusyPods, ruleLines(BUSY_RULES))}${textWhen(
   v.rbac.namespaceReader,
   `    in the whole cluster
 ${ruleLines(NAMESPACE_RULES)}`,
@@ -85,6 +117,16 @@ const missing = [
   - The right to see that a job namespace was deleted: Jobs that ran in one stay "running" until it exists again. See rbac.namespaceReader.`,
   ),
   textWhen(
+    allOf(hasWorkers, not(v.keda.enabled)),
+    `
+  - KEDA: each worker has as many pods as its min says, at least one, whether there is work or not. See keda.enabled.`,
+  ),
+  textWhen(
+    allOf(hasWorkers, not(withoutAuth), not(filled(v.workerNats.auth.existingSecret))),
+    `
+  - Credentials of the workers' own: their programs show NATS those of the services. See workerNats.auth.`,
+  ),
+  textWhen(
     not(filled(rawQueues)),
     `
   - Raw messages, those that bring their own image: queues take templates only. See queues.<queue>.policy.raw.`,
@@ -98,12 +140,12 @@ ${granting}Wait until it is ready:
 
   kubectl ${inNamespace} rollout status deployment/${named("dispatcher")}
   kubectl ${inNamespace} rollout status deployment/${named("monitor")}
-
+${textWhen(hasScaler, `  kubectl ${inNamespace} rollout status deployment/${named("scaler")}\n`)}
 ${trying}Publish a first message, and watch it become a Job:
 
 ${publishing}
   kubectl -n ${defaultJobNamespace} get jobs -w -l millrace.dev/instance=${release.instance}
-
+${workers}
 If nothing happens, look here:
 
   kubectl ${inNamespace} logs deployment/${named("dispatcher")}     takes messages, creates Jobs

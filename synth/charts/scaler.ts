@@ -2,8 +2,10 @@ import type { V1Service } from "@kubernetes/client-node";
 import type { App } from "cdk8s";
 import type { Check } from "../helm/chart-files.ts";
 import { when } from "../helm/documents.ts";
+import { allOf } from "../helm/expression.ts";
 import { manifest } from "../helm/templated.ts";
 import { named, release, selectorLabels } from "../release.ts";
+import { v } from "../values.ts";
 import { type Port, plainService } from "./service.ts";
 import { hasWorkers } from "./worker-values.ts";
 
@@ -12,10 +14,13 @@ const GRPC: Port = { name: "grpc", number: 9090, variable: "GRPC_SERVER_PORT" };
 /** As KEDA's operator, which may be in any namespace, finds it. */
 export const scalerAddress = `${named("scaler")}.${release.namespace}:${GRPC.number}`;
 
-/** Tells KEDA when workers have work. Without workers there is nothing of it. */
+/** Nobody asks it when there are no workers, or no KEDA. */
+export const hasScaler = allOf(hasWorkers, v.keda.enabled);
+
+/** Tells KEDA when workers have work. */
 export function scaler(app: App): Check[] {
   const { chart, checks } = plainService(app, "scaler", { ports: [GRPC], metricsService: named("scaler-metrics") });
-  when(chart, hasWorkers);
+  when(chart, hasScaler);
   manifest<V1Service>(chart, "service", {
     apiVersion: "v1",
     kind: "Service",

@@ -43,42 +43,53 @@ export type PlainServiceName = "scaler";
 export function service(app: App, name: ServiceName, needs: Needs, variables: Variable[] = []): Check[] {
   const chart = part(app, name);
   access(chart, name, needs);
-  const account = { serviceAccountName: accountName(name), automountServiceAccountToken: true };
-  return [
-    accountIsNamed(name),
-    ...deployment(chart, name, account, [...commonVariables(name, jobVariables(name)), ...variables]),
-  ];
+  const program: Program = {
+    account: { serviceAccountName: accountName(name), automountServiceAccountToken: true },
+    variables: [podName, podNamespace, ...commonVariables(name, jobVariables(name)), ...variables],
+    ports: [],
+    metricsService: named(name),
+    isTraced: true,
+  };
+  return [accountIsNamed(name), ...deployment(chart, name, program)];
 }
 
 /** A service that only talks to NATS, and to those who ask it. Returns its part of the chart, and what must hold of its values. */
 export function plainService(
   app: App,
   name: PlainServiceName,
-  options: { ports: Port[]; metricsService: string },
+  { ports, metricsService }: { ports: Port[]; metricsService: string },
 ): { chart: Chart; checks: Check[] } {
   const chart = part(app, name);
-  const ports = options.ports.map(({ variable, number }) => ({ name: variable, value: String(number) }));
-  const variables = commonVariables(name, ports);
-  return { chart, checks: deployment(chart, name, { automountServiceAccountToken: false }, variables, options) };
+  const listens = ports.map(({ variable, number }) => ({ name: variable, value: String(number) }));
+  const program: Program = {
+    account: { automountServiceAccountToken: false },
+    variables: [podName, ...commonVariables(name, listens)],
+    ports,
+    metricsService,
+    isTraced: false,
+  };
+  return { chart, checks: deployment(chart, name, program) };
 }
 
 /** What a service listens on besides HTTP, and the variable that tells it so. */
 export type Port = { name: string; number: number; variable: string };
 
-type Account = { serviceAccountName?: Expression<string>; automountServiceAccountToken: boolean };
+type Program = {
+  account: { serviceAccountName?: Expression<string>; automountServiceAccountToken: boolean };
+  variables: (Templated<V1EnvVar> & { name: string })[];
+  ports: Port[];
+  metricsService: string;
+  /** Whether it makes spans, and so has to know where they go. */
+  isTraced: boolean;
+};
 
-function deployment(
-  chart: Chart,
-  name: ServiceName | PlainServiceName,
-  account: Account,
-  variables: Variable[],
-  { ports, metricsService }: { ports: Port[]; metricsService: string } = { ports: [], metricsService: named(name) },
-): Check[] {
+function deployment(chart: Chart, name: ServiceName | PlainServiceName, program: Program): Check[] {
+  const { account, variables, ports, isTraced } = program;
   const values = v[name];
   disruptionBudget(chart, name);
   allowIngress(chart, name, [HTTP_PORT, ...ports.map(({ number }) => number)]);
-  serviceMonitor(chart, name, { name: HTTP, number: HTTP_PORT }, metricsService);
-  const own = [...downward, ...variables];
+  serviceMonitor(chart, name, { name: HTTP, number: HTTP_PORT }, program.metricsService);
+  const tracing = isTraced ? { env: tracingEnvironment(), mounts: tracingMounts(), volumes: tracingVolumes() } : UNTRACED;
   manifest<V1Deployment>(chart, "deployment", {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -104,7 +115,7 @@ function deployment(
               image: productImage,
               imagePullPolicy: v.image.pullPolicy,
               args: [name],
-              env: [...own, ...natsClientEnvironment(), ...tracingEnvironment(), items(values.extraEnv)],
+              env: [...variables, ...natsClientEnvironment(), ...tracing.env, items(values.extraEnv)],
               ports: [
                 { name: HTTP, containerPort: HTTP_PORT },
                 ...ports.map((port) => ({ name: port.name, containerPort: port.number })),
@@ -112,25 +123,28 @@ function deployment(
               ...probes,
               resources: values.resources,
               securityContext: RESTRICTED_CONTAINER,
-              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(), ...tracingMounts()],
+              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(), ...tracing.mounts],
             },
           ],
           nodeSelector: values.nodeSelector,
           tolerations: values.tolerations,
           affinity: values.affinity,
           topologySpreadConstraints: spreadConstraints(name),
-          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes(), ...tracingVolumes()],
+          volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes(), ...tracing.volumes],
         },
       },
     },
   });
-  return [namesAreOnce(name, [...own.map((variable) => variable.name), ...natsClientVariables, ...tracingVariables])];
+  const names = variables.map((variable) => variable.name);
+  return [namesAreOnce(name, [...names, ...natsClientVariables, ...(isTraced ? tracingVariables : [])])];
 }
 
-export const downward = [
-  { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
-  { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
-] satisfies Templated<V1EnvVar>[];
+const UNTRACED = { env: [], mounts: [], volumes: [] };
+
+/** What only the pod itself knows. */
+export const fromPod = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+export const podName = fromPod("POD_NAME", "metadata.name");
+export const podNamespace = fromPod("POD_NAMESPACE", "metadata.namespace");
 
 function commonVariables(name: ServiceName | PlainServiceName, special: Variable[]): Variable[] {
   const grace = v[name].terminationGracePeriodSeconds;

@@ -4,14 +4,14 @@ import { Construct } from "constructs";
 import type { Check } from "../helm/chart-files.ts";
 import { given, items } from "../helm/collections.ts";
 import { eachEntry, inFile, when } from "../helm/documents.ts";
-import { argument, Expression, not, optional, raw } from "../helm/expression.ts";
+import { argument, condition, Expression, not, optional, raw } from "../helm/expression.ts";
 import { manifest } from "../helm/templated.ts";
 import { part, podAnnotations, podLabels, RESTRICTED_CONTAINER, RESTRICTED_POD, release, selectorLabels } from "../release.ts";
 import { v } from "../values.ts";
 import { natsClientEnvironment, natsClientMounts, natsClientVariables, natsClientVolumes, workers } from "./nats-client.ts";
 import { allowIngress } from "./network.ts";
 import { scaledObject } from "./scaled-object.ts";
-import { downward, HTTP, HTTP_PORT, probes, type Variable } from "./service.ts";
+import { fromPod, HTTP, HTTP_PORT, podName, podNamespace, probes, type Variable } from "./service.ts";
 import { serviceMonitor } from "./service-monitor.ts";
 import { hasWorkers, secondsAfter, WORKER_LABEL, type Worker, workerChecks, workerName } from "./worker-values.ts";
 
@@ -74,7 +74,7 @@ function deployment(scope: Construct, worker: Worker): void {
               envFrom: values.envFrom,
               ports: [{ name: HTTP, containerPort: HTTP_PORT }],
               ...probes,
-              resources: { requests: values.resources.requests, limits: values.resources.limits },
+              resources: given(hasResources(worker), { requests: values.resources.requests, limits: values.resources.limits }),
               securityContext: RESTRICTED_CONTAINER,
               volumeMounts: [{ name: "tmp", mountPath: "/tmp" }, ...natsClientMounts(workers)],
             },
@@ -103,13 +103,11 @@ function fixedVariables(worker: Worker) {
     { name: "LOG_LEVEL", value: v.logLevel },
     { name: "HTTP_SERVER_PORT", value: String(HTTP_PORT) },
   ];
-  return [
-    ...downward,
-    { name: "POD_UID", valueFrom: { fieldRef: { fieldPath: "metadata.uid" } } },
-    { name: "NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } },
-    ...settings,
-  ];
+  return [podName, podNamespace, fromPod("POD_UID", "metadata.uid"), fromPod("NODE_NAME", "spec.nodeName"), ...settings];
 }
+
+const hasResources = ({ values: { resources } }: Worker) =>
+  condition(`not (and (empty ${argument(resources.requests)}) (empty ${argument(resources.limits)}))`);
 
 const variablesOf = (map: Expression<unknown>): Expression<V1EnvVar[]> =>
   new Expression(`include "millrace.environment" ${argument(map)} | fromJsonArray`, "block");

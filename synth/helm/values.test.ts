@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { block, bool, int, oneOf, openSection, references, section, text } from "./values.ts";
+import { block, bool, entries, entryReferences, int, oneOf, openSection, references, section, text } from "./values.ts";
 import { valuesSchema, valuesTable, valuesYaml } from "./values-files.ts";
 
 const tree = {
@@ -74,5 +74,67 @@ describe("the README's table", () => {
     const table = valuesTable(tree);
     expect(table.trim().split("\n")).toHaveLength(2 + 5);
     expect(table).toContain('| `server.level` | string | `"info"` | Level a\\|b. One of "info", "debug". |');
+  });
+});
+
+describe("entries", () => {
+  const servers = entries(
+    "Servers by name.",
+    "^[a-z]+$",
+    {
+      image: text("", "Its image."),
+      port: int(80, "Its port.", { minimum: 1 }),
+      deep: section("Further down.", { labels: block({ a: "b" }, "Labels.") }),
+    },
+    ["image"],
+  );
+
+  it("are an empty map in values.yaml, with a comment that says what one may hold", () => {
+    const yaml = valuesYaml({ servers });
+    expect(parse(yaml)).toEqual({ servers: {} });
+    const [, comment] = yaml.split("servers: {}\n");
+    expect(parse(comment?.replaceAll(/^# /gmu, "") ?? "")).toEqual({
+      "<name>": { image: null, port: 80, deep: { labels: { a: "b" } } },
+    });
+    expect(comment).toContain("#   # -- Its image. Required.\n#   image:\n");
+  });
+
+  it("have a closed schema, which wants nothing but what has no default", () => {
+    expect(valuesSchema({ servers })["properties"]).toMatchObject({
+      servers: {
+        additionalProperties: false,
+        patternProperties: {
+          "^[a-z]+$": {
+            type: "object",
+            additionalProperties: false,
+            required: ["image"],
+            properties: { port: { type: "integer", default: 80 }, deep: { additionalProperties: false } },
+          },
+        },
+      },
+    });
+  });
+
+  it("have a row for each field in the README's table", () => {
+    const rows = valuesTable({ servers }).trim().split("\n").slice(2);
+    expect(rows.map((row) => row.split(" | ").slice(0, 3).join(" | "))).toEqual([
+      "| `servers` | object | `{}`",
+      "| `servers.<name>.image` | string | ",
+      "| `servers.<name>.port` | integer | `80`",
+      '| `servers.<name>.deep.labels` | object | `{"a":"b"}`',
+    ]);
+  });
+
+  it("are referred to with their defaults", () => {
+    const v = references({ servers });
+    expect(v.servers).toMatchObject({ code: "$.Values.servers", kind: "block" });
+    const server = entryReferences(v.servers.fields, "$server");
+    expect(server.port).toMatchObject({ code: 'dig "port" 80 $server', kind: "int" });
+    expect(server.deep.labels).toMatchObject({ code: 'dig "deep" "labels" (dict "a" "b") $server', kind: "block" });
+  });
+
+  it("cannot be in entries, and only a single value can be required", () => {
+    expect(() => entryReferences({ servers }, "$x")).toThrow("servers: entries cannot have entries");
+    expect(() => entries("", "", { a: section("", {}) }, ["a"])).toThrow("a: only a single value can be required");
   });
 });

@@ -12,7 +12,7 @@ import type { Json } from "../helm/yaml.ts";
 import {
   at,
   type FedField,
-  hasWorkers,
+  hasScaler,
   type Loose,
   OURS,
   OURS_ON_WORKERS,
@@ -46,7 +46,7 @@ function image(values: Loose, own: Loose, tag: string): string {
 
 function budget(all: Document[], component: string, values: Loose): FedField {
   const found = of<V1PodDisruptionBudget>(all, "PodDisruptionBudget", component);
-  const needed = { nats: values.nats.enabled, scaler: hasWorkers(values) }[component] ?? true;
+  const needed = { nats: values.nats.enabled, scaler: hasScaler(values) }[component] ?? true;
   const exists = values[component].pdb.enabled && needed;
   return {
     where: `${component}: pdb`,
@@ -174,8 +174,8 @@ export function fedFields(all: Document[], given: Json, defaults: Json): FedFiel
     namespaceReader(all, values),
     ...serviceFields(all, "dispatcher", values),
     ...serviceFields(all, "monitor", values),
-    ...(hasWorkers(values) ? serviceFields(all, "scaler", values) : []),
-    { where: "scaler exists", is: of(all, "Deployment", "scaler") !== undefined, wanted: hasWorkers(values) },
+    ...(hasScaler(values) ? serviceFields(all, "scaler", values) : []),
+    { where: "scaler exists", is: of(all, "Deployment", "scaler") !== undefined, wanted: hasScaler(values) },
     ...Object.entries(values.workers).flatMap(([name, worker]) => workerFields(all, name, worker, values)),
     { where: "workers", is: ofKind(all, "Deployment").filter(isWorker).length, wanted: Object.keys(values.workers).length },
     workerRights(all, values),

@@ -34,6 +34,8 @@ export function of<T>(all: Document[], kind: string, component: string): (T & Do
   return ofKind<T>(all, kind).find(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] === component);
 }
 
+export const hasScaler = (values: Loose): boolean => values.keda.enabled && hasWorkers(values);
+
 export const hasWorkers = ({ workers }: Loose): boolean => Object.keys(workers).length > 0;
 
 const once = (list: Loose[]): Loose[] =>

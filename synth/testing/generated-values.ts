@@ -81,6 +81,11 @@ const peer: fc.Arbitrary<Json> = fc.oneof(
   fc.nat(255).map((n) => ({ ipBlock: { cidr: `10.${n}.0.0/16` } })),
 );
 
+const pullSecrets = fc.uniqueArray(
+  name.map((secret) => ({ name: secret })),
+  { selector: (secret) => secret.name, maxLength: 2 },
+);
+
 const secretKey = fc.oneof(fc.constant(""), fc.stringMatching(/^[a-z][-._a-zA-Z0-9]{0,8}$/u));
 
 const podOverrides = (path: string): Overrides => ({
@@ -92,19 +97,52 @@ const podOverrides = (path: string): Overrides => ({
   [`${path}.affinity`]: affinity,
 });
 
+/** A worker, whose requests fit into its limits when only one of them is given, too. */
+const workerOverrides = (path: string): Overrides => ({
+  ...podOverrides(path),
+  [`${path}.image`]: fc.constantFrom("worker", "ghcr.io/team/worker:1.2", "registry.example.org:5000/a/b@sha256:abc"),
+  [`${path}.resources`]: fc.oneof(
+    resources,
+    fc.record({ requests: fc.record({ cpu: quantity(["m"]), memory: quantity(["Mi", "0Mi"]) }) }),
+    fc.record({ limits: fc.record({ memory: quantity(["Gi", "e9"]) }) }),
+    fc.constant({ limits: {}, requests: {} }),
+  ),
+  [`${path}.env`]: map(fc.stringMatching(/^[a-z_][-._a-zA-Z0-9]{0,9}$/u), anyText),
+  [`${path}.envFrom`]: fc.array(
+    fc.oneof(
+      fc.record({ secretRef: fc.record({ name, optional: fc.boolean() }) }),
+      fc.record({ prefix: fc.constant("A_"), configMapRef: fc.record({ name }) }),
+    ),
+    { maxLength: 2 },
+  ),
+  [`${path}.imagePullSecrets`]: pullSecrets,
+});
+
 const imageOverrides = (path: string): Overrides => ({
   [`${path}.registry`]: fc.constantFrom("", "ghcr.io", "registry.example.org:5000"),
   [`${path}.repository`]: fc.constantFrom("millrace", "team/millrace", "a/b/c-d"),
+});
+
+const SECRET_KEYS = [
+  "auth.credsKey",
+  "auth.tokenKey",
+  "auth.nkeyKey",
+  "auth.passwordKey",
+  "tls.caKey",
+  "tls.certKey",
+  "tls.keyKey",
+];
+
+const identityOverrides = (path: string): Overrides => ({
+  [`${path}.auth.user`]: fc.constantFrom("", "user", "$(HOME)", 'a "b"'),
+  ...Object.fromEntries(SECRET_KEYS.map((key) => [`${path}.${key}`, secretKey])),
 });
 
 /** What an API server checks and the schema leaves to it. */
 const validFields: Overrides = {
   ...consistentFields,
   "global.imageRegistry": fc.constantFrom("", "local:5000", "registry.example.org"),
-  "global.imagePullSecrets": fc.uniqueArray(
-    name.map((secret) => ({ name: secret })),
-    { selector: (secret) => secret.name, maxLength: 2 },
-  ),
+  "global.imagePullSecrets": pullSecrets,
   commonLabels: map(labelKey, labelValue),
   commonAnnotations: map(labelKey, anyText),
   ...imageOverrides("image"),
@@ -112,7 +150,7 @@ const validFields: Overrides = {
   ...podOverrides("nats"),
   ...Object.assign(
     {},
-    ...["dispatcher", "monitor"].map((service) => ({
+    ...["dispatcher", "monitor", "scaler"].map((service) => ({
       ...podOverrides(service),
       [`${service}.replicas`]: fc.integer({ min: 0, max: 5 }),
       [`${service}.topologySpreadConstraints`]: constraints,
@@ -120,12 +158,9 @@ const validFields: Overrides = {
     })),
   ),
   "nats.external.url": fc.constantFrom("", "nats://nats.example.org:4222", "tls://a.example.org:4222,tls://b.example.org"),
-  "nats.auth.user": fc.constantFrom("", "user", "$(HOME)", 'a "b"'),
-  ...Object.fromEntries(
-    ["auth.credsKey", "auth.tokenKey", "auth.nkeyKey", "auth.passwordKey", "tls.caKey", "tls.certKey", "tls.keyKey"].map(
-      (key) => [`nats.${key}`, secretKey],
-    ),
-  ),
+  ...workerOverrides("workers.[]"),
+  ...identityOverrides("nats"),
+  ...identityOverrides("workerNats"),
   "nats.extraVolumes": fc.constant([{ name: "more", secret: { secretName: "more", defaultMode: 0o440 } }]),
   "nats.extraVolumeMounts": fc.constant([]),
   "metrics.serviceMonitor.labels": map(labelKey, labelValue),

@@ -19,9 +19,12 @@ export type Document = {
   };
 };
 
-/** What `helm template` prints. Anything on stderr is a failure: a warning of today is an error of tomorrow. */
+/** What helm is to believe of a cluster that it does not see. */
+export const WITH_KEDA = ["--api-versions", "keda.sh/v1alpha1"];
+
+/** What `helm template` prints for a cluster with KEDA. Anything on stderr is a failure: a warning of today is an error of tomorrow. */
 export async function rendered(helm: Helm, release: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await helm("template", release, CHART, ...args);
+  const { code, stdout, stderr } = await helm("template", release, CHART, ...WITH_KEDA, ...args);
   if (code !== 0 || stderr !== "") throw new Error(`helm template ${release} ${args.join(" ")}: ${stderr}`);
   return stdout;
 }
