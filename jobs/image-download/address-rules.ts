@@ -30,11 +30,6 @@ const CLOSED_IPV6 = [
   "3fff::/20", // documentation
 ];
 
-/** A list of networks is none; the message names the entry. */
-export class NetworksError extends Error {
-  readonly code = "CONFIG_INVALID";
-}
-
 interface Networks {
   readonly ipv4: BlockList;
   readonly ipv6: BlockList;
@@ -49,7 +44,7 @@ export class AddressRules {
   readonly #allowed: Networks;
   readonly #blocked: Networks;
 
-  /** @throws NetworksError */
+  /** Networks as `parseNetwork` takes them. */
   constructor(lists: { readonly allowed: readonly string[]; readonly blocked: readonly string[] }) {
     this.#allowed = networks(lists.allowed);
     this.#blocked = networks(lists.blocked);
@@ -64,22 +59,31 @@ export class AddressRules {
   }
 }
 
+interface Network {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+/** `10.0.0.0/8`, `fd00::/8`, or one address. Undefined: it is none. */
+export function parseNetwork(text: string): Network | undefined {
+  const [address = "", bits, ...rest] = text.trim().split("/");
+  const version = isIP(address);
+  const most = version === 4 ? 32 : 128;
+  const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : Number.NaN;
+  if (version === 0 || address.includes("%") || !(prefix <= most) || rest.length > 0) return undefined;
+  return { address, prefix, family: version === 4 ? "ipv4" : "ipv6" };
+}
+
 /** Of each family its own: a BlockList takes any IPv4 address for one of an IPv6 network that spans `::ffff:0:0/96`. */
 function networks(list: readonly string[]): Networks {
-  const ipv4 = new BlockList();
-  const ipv6 = new BlockList();
-  for (const entry of list) {
-    const [address = "", bits, ...rest] = entry.trim().split("/");
-    const family = isIP(address);
-    const most = family === 4 ? 32 : 128;
-    const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : -1;
-    if (family === 0 || prefix < 0 || prefix > most || rest.length > 0) {
-      throw new NetworksError(`"${entry}" is no network; write it as 10.0.0.0/8, fd00::/8 or a single address`);
-    }
-    if (family === 4) ipv4.addSubnet(address, prefix, "ipv4");
-    else ipv6.addSubnet(address, prefix, "ipv6");
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
+  for (const text of list) {
+    const network = parseNetwork(text);
+    if (network === undefined) throw new TypeError(`"${text}" is no network`);
+    lists[network.family].addSubnet(network.address, network.prefix, network.family);
   }
-  return { ipv4, ipv6 };
+  return lists;
 }
 
 function isIn({ ipv4, ipv6 }: Networks, address: string): boolean {

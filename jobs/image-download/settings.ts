@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { MAX_IMAGE_BYTES } from "../image-store/settings.ts";
 import { storeSettings } from "../image-store/store-settings.ts";
+import { parseNetwork } from "./address-rules.ts";
 
 const networkList = z
   .string()
@@ -10,6 +11,10 @@ const networkList = z
       .split(",")
       .map((entry) => entry.trim())
       .filter((entry) => entry !== ""),
+  )
+  .refine(
+    (list) => list.every((entry) => parseNetwork(entry) !== undefined),
+    "must be networks such as 10.0.0.0/8, fd00::/8, comma-separated",
   );
 
 export const downloadSettings = z.intersection(

@@ -19,6 +19,17 @@ export function readSettings<Schema extends z.ZodType>(schema: Schema, env: Node
   throw new SettingsError(`the environment cannot be used; set or correct:\n  ${problems.join("\n  ")}`);
 }
 
+/** For a job's start: without its settings the process ends, and one line says what to set. */
+export function settingsOrExit<Schema extends z.ZodType>(schema: Schema, env: NodeJS.ProcessEnv): z.output<Schema> {
+  try {
+    return readSettings(schema, env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${JSON.stringify({ level: "error", event: "settings.invalid", problem: error.message })}\n`);
+    return process.exit(1);
+  }
+}
+
 /** A byte count or another whole number, within what the worker's memory can bear. */
 export const wholeNumber = (most: number) => z.coerce.number().int().min(1).max(most);
 

@@ -31,9 +31,12 @@ it("a file wins over a value, and is read anew when it was changed", async () =>
 });
 
 it("names all that is missing at once and quotes no value", () => {
-  const read = () => readSettings(storeSettings, { R2_SECRET_ACCESS_KEY: "hush", R2_BUCKET: "", S3_ENDPOINT: "ftp://hush" });
-  expect(read).toThrow(/R2_BUCKET: is missing.*S3_ENDPOINT: must be an http or https URL/s);
+  const read = () => readSettings(storeSettings, { R2_SECRET_ACCESS_KEY: "hush", R2_BUCKET: "" });
+  expect(read).toThrow(
+    /R2_BUCKET: is missing.*R2_ACCOUNT_ID: is missing.*S3_ENDPOINT.*R2_ACCESS_KEY_ID: is missing.*R2_ACCESS_KEY_ID_FILE/s,
+  );
   expect(read).not.toThrow(/hush/);
-  const without = () => readSettings(storeSettings, { R2_BUCKET: "photos", R2_SECRET_ACCESS_KEY: "hush" });
-  expect(without).toThrow(/R2_ACCOUNT_ID: is missing.*S3_ENDPOINT.*R2_ACCESS_KEY_ID: is missing.*R2_ACCESS_KEY_ID_FILE/s);
+  const wrong = () => readSettings(storeSettings, { ...seed, S3_ENDPOINT: "ftp://hush", R2_ACCOUNT_ID: "hush/../" });
+  expect(wrong).toThrow(/R2_ACCOUNT_ID: must be the account's id.*S3_ENDPOINT: must be an http or https URL/s);
+  expect(wrong).not.toThrow(/hush/);
 });

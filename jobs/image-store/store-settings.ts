@@ -14,7 +14,7 @@ const fields = {
   R2_ACCESS_KEY_ID_FILE: z.string().optional(),
   R2_SECRET_ACCESS_KEY: z.string().optional(),
   R2_SECRET_ACCESS_KEY_FILE: z.string().optional(),
-  R2_BUCKET: z.string({ error: "is missing: the bucket's name" }),
+  R2_BUCKET: z.string().optional(),
   S3_ENDPOINT: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).optional(),
   S3_REGION: z.string().default("auto"),
 } as const;
@@ -29,13 +29,15 @@ export const storeSettings = z.object(fields).transform((env, context): StoreSet
     if (value === undefined) problem(name, `is missing: set it, or ${name}_FILE to the path of a file that holds it`);
     return { kind: "value", value: value ?? "" };
   };
+  // Here and not in the fields, which would be all that is reported then.
+  if (env.R2_BUCKET === undefined) problem("R2_BUCKET", "is missing: set it to the bucket's name");
   if (env.S3_ENDPOINT === undefined && env.R2_ACCOUNT_ID === undefined) {
     problem("R2_ACCOUNT_ID", "is missing: set it, or S3_ENDPOINT to the URL of another S3");
   }
   return {
     endpoint: env.S3_ENDPOINT ?? `https://${env.R2_ACCOUNT_ID ?? ""}.${R2_ENDPOINT}`,
     region: env.S3_REGION,
-    bucket: env.R2_BUCKET,
+    bucket: env.R2_BUCKET ?? "",
     accessKeyId: secret("R2_ACCESS_KEY_ID"),
     secretAccessKey: secret("R2_SECRET_ACCESS_KEY"),
   };

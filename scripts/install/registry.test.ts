@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { pushCommands, pushImage, splitRegistry } from "./registry.ts";
+import { inspectCommand, pushCommands, pushImage, registryHas, splitRegistry } from "./registry.ts";
 
 const image = { archivePath: "/cache/millrace.tar", reference: "localhost/millrace:abc", contentHash: "1" };
 
@@ -58,5 +58,35 @@ describe("pushImage", () => {
     expect(readFileSync(join(folder, "seen"), "utf8").trim()).toBe(
       "--insecure-policy copy docker-archive:/cache/millrace.tar docker://a.test/x/millrace:abc",
     );
+  });
+
+  it("names a worker's image after the worker", async () => {
+    fakeSkopeo("exit 0");
+    expect(await pushImage(image, { place: "a.test", name: "image-resize", tag: "abc" })).toBe("a.test/image-resize:abc");
+  });
+
+  it("knows what a registry has, and takes what it cannot see for missing", async () => {
+    const target = { place: "a.test/x", name: "one", tag: "abc" };
+    fakeSkopeo('[ "$1" = inspect ]');
+    expect(await registryHas(target)).toBe("a.test/x/one:abc");
+    fakeSkopeo("echo manifest unknown >&2; exit 1");
+    expect(await registryHas(target)).toBeUndefined();
+  });
+
+  function fakeSkopeo(script: string): void {
+    const program = join(folder, "skopeo");
+    writeFileSync(program, `#!/bin/sh\n${script}\n`);
+    chmodSync(program, 0o755);
+    vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+  }
+});
+
+describe("inspectCommand", () => {
+  it.each(["skopeo", "buildah", "docker"] as const)("%s asks the registry, over plain HTTP on this machine only", (pusher) => {
+    const plain = pusher === "docker" ? "--insecure" : "--tls-verify=false";
+    expect(inspectCommand(pusher, "localhost:5000/one:abc")).toContain(plain);
+    const words = inspectCommand(pusher, "a.test/one:abc");
+    expect(words).not.toContain(plain);
+    expect([words[0], words.at(-1)]).toEqual([pusher, expect.stringContaining("a.test/one:abc")]);
   });
 });
