@@ -134,7 +134,8 @@ export class WorkSettler {
   }
 
   async #acknowledge({ message, key, revision }: ClaimedWork): Promise<void> {
-    if (!(await this.#broker.acknowledge(message.ack))) await this.#messages.remove(message.source, message.ack);
+    // No answer: a server that was killed may have forgotten the delivery, and says nothing to that; the message is deleted then, if it is still there.
+    if (!(await this.#broker.acknowledge(message.ack))) await this.#messages.remove(message.source, undefined);
     // One that stays behind is swept by the monitor.
     await this.#claims.remove(key, revision).catch(() => {});
   }

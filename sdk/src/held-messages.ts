@@ -1,5 +1,5 @@
 import type { JetStreamClient } from "@nats-io/jetstream";
-import { assertNever, errorText } from "../../libs/contract/errors.ts";
+import { assertNever, errorText, MillraceError } from "../../libs/contract/errors.ts";
 import type { Receipt } from "../../libs/contract/work-claim.ts";
 import type { WorkEnd } from "../../libs/contract/work-retry.ts";
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
@@ -22,6 +22,8 @@ export interface HeldMessagesOptions {
   readonly timeoutMs: number;
   readonly ackWaitMs: number;
   readonly store: WorkStore;
+  /** Nothing is asked of a broker that is away: each question would be waited for, for seconds after it is there again. */
+  readonly isConnected: () => boolean;
   readonly receiver: Receiver;
   readonly heartbeats: Pick<HeartbeatPort, "hold" | "handlerEnded" | "release">;
   readonly client: JetStreamClient;
@@ -252,13 +254,16 @@ export class HeldMessages {
   async #persist(work: ClaimedWork, step: () => Promise<void>): Promise<boolean> {
     const { metrics, log } = this.#options;
     const backoff = new Backoff({ initialMs: 50, maxMs: 1_000 });
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       try {
+        if (!this.#options.isConnected()) throw new MillraceError("NATS_UNREACHABLE", "NATS is away");
         await step();
         return true;
       } catch (error) {
         metrics.settleFailed();
-        log.warn("message.unsettled", { id: work.item.id, worker: work.item.worker, problem: errorText(error) });
+        const about = { id: work.item.id, worker: work.item.worker, problem: errorText(error) };
+        // Of one that goes on for long, once in a while.
+        log[tries % 60 === 1 ? "warn" : "debug"]("message.unsettled", about);
         if (this.#givenUp.signal.aborted) return false;
         await pause(backoff.nextMs(), this.#givenUp.signal);
       }

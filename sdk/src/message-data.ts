@@ -10,7 +10,7 @@ const REASON_CHARACTERS = 500;
 
 /** What a handler is given as `ctx.data`, or why the body can never be handled (K2: the raw bytes go to the DLQ, whatever they are). */
 export async function openData({ body, schema }: Pick<Worker, "body" | "schema">, bytes: Uint8Array): Promise<OpenedData> {
-  if (body === "bytes") return { kind: "ok", data: bytes };
+  if (body === "bytes") return { kind: "ok", data: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
   const json = parseStrictJson(bytes, DEPTH);
   if (json.kind === "invalid") return { kind: "invalid", reason: json.problem };
   if (schema === undefined) return { kind: "ok", data: json.value };

@@ -57,6 +57,8 @@ export async function publishTo(client: JetStreamClient, { subject, headers: giv
 }
 
 function failed(subject: string, cause: unknown): MillraceError {
-  const hint = /no responders|503/i.test(errorText(cause)) ? "; no stream takes that subject, or JetStream is away" : "";
+  // What the client makes of a subject that nobody takes.
+  const isNobodys = /no responders|jetstream is not enabled/i.test(errorText(cause));
+  const hint = isNobodys ? "; no stream takes that subject: a worker of it must be in the chart's values" : "";
   return new MillraceError("PUBLISH_FAILED", `cannot publish to ${subject}: ${errorText(cause)}${hint}`, { cause });
 }

@@ -16,6 +16,8 @@ export interface PullLoopOptions {
   readonly concurrency: number;
   readonly pull: Pick<WorkPull, "request" | "close">;
   readonly consumers: Pick<WorkConsumers, "problem">;
+  /** Nothing is asked of a broker that is away: it would be waited for, for seconds after it is there again. */
+  readonly isConnected: () => boolean;
   readonly log: Log;
   readonly requestMs?: number;
   readonly onProblem: (problem: string | undefined) => void;
@@ -34,7 +36,7 @@ export class PullLoop {
   readonly #requestMs: number;
   readonly #closing = new AbortController();
   readonly #open = new Map<string, Promise<void>>();
-  readonly #backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
+  readonly #backoff = new Backoff({ initialMs: 100, maxMs: 2_000 });
   #taken = 0;
   #trouble: string | undefined;
   #woken = Promise.withResolvers<void>();
@@ -86,6 +88,7 @@ export class PullLoop {
   }
 
   async #consumerProblem(): Promise<string | undefined> {
+    if (!this.#options.isConnected()) return "NATS is away";
     try {
       return await this.#options.consumers.problem();
     } catch (error) {
@@ -97,7 +100,7 @@ export class PullLoop {
     const { signal } = this.#closing;
     this.#trouble = undefined;
     this.#backoff.reset();
-    while (!signal.aborted) {
+    while (!signal.aborted && this.#trouble === undefined) {
       this.#woken = Promise.withResolvers();
       await this.#askForWhatIsThere();
       if (this.#trouble !== undefined) break;

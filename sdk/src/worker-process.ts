@@ -150,6 +150,7 @@ export class WorkerProcess {
       timeoutMs,
       ackWaitMs,
       store,
+      isConnected: () => this.#link.isUp,
       receiver: new Receiver({ worker: name, broker: store.broker, claims: store.claims, holder, ackWaitMs, retry }),
       heartbeats: this.#heartbeats,
       client: jetstream(connection),
@@ -167,6 +168,7 @@ export class WorkerProcess {
       worker: name,
       concurrency,
       pull: new WorkPull({ connection, onMessage }),
+      isConnected: () => this.#link.isUp,
       consumers: new WorkConsumers({ connection, worker: name, ackWaitMs }),
       log,
       onProblem: (problem) => {

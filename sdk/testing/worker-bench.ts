@@ -4,10 +4,11 @@ import { jsonOf } from "../../libs/contract/ascii-json.ts";
 import { BUCKET, bucketStream, STREAM, workConsumerName } from "../../libs/contract/streams.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Broker, StoredMessage } from "../../libs/streams/broker.ts";
-import { ClaimStore } from "../../libs/streams/claims.ts";
+import { ClaimStore, type StoredClaim } from "../../libs/streams/claims.ts";
 import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
-import { Workbench } from "../../libs/streams/testing/workbench.ts";
+import { queuesOf, Workbench } from "../../libs/streams/testing/workbench.ts";
 import { Heartbeats } from "../src/heartbeat/heartbeats.ts";
+import type { HeartbeatPort } from "../src/heartbeat-port.ts";
 import type { Handler, Worker } from "../src/index.ts";
 import { defineWorker } from "../src/index.ts";
 import type { StandardSchema } from "../src/standard-schema.ts";
@@ -84,9 +85,10 @@ export interface WorkerPlan {
   readonly env?: NodeJS.ProcessEnv;
   readonly broker?: (broker: Broker) => Broker;
   readonly requestMs?: number;
+  /** Without the second thread, so that nothing is renewed. */
+  readonly isLight?: boolean;
 }
 
-export const ACK_WAIT_MS = 2_000;
 /** Due at once. */
 export const NOW = JSON.stringify({ backoff: { delays: ["0s"] } });
 export const LATER = JSON.stringify({ backoff: { delays: ["1h"] } });
@@ -96,22 +98,26 @@ export class WorkerBench implements AsyncDisposable {
   readonly server: NatsTestServer;
   readonly streams: Workbench;
   readonly claims: ClaimStore;
+  readonly ackWaitMs: number;
   readonly #running: RunningWorker[] = [];
-  readonly #names: readonly string[];
 
-  private constructor(server: NatsTestServer, streams: Workbench, names: readonly string[]) {
+  private constructor(server: NatsTestServer, streams: Workbench, ackWaitMs: number) {
     this.server = server;
     this.streams = streams;
     this.claims = new ClaimStore({ broker: streams.store.broker });
-    this.#names = names;
+    this.ackWaitMs = ackWaitMs;
   }
 
   /** Each worker takes the subject `<its name>.>`. */
-  static async open(names: readonly string[]): Promise<WorkerBench> {
+  static async open(names: readonly string[], ackWaitMs = 2_000): Promise<WorkerBench> {
     const server = await NatsTestServer.start();
-    const workers = Object.fromEntries(names.map((name) => [name, { subject: `${name}.>` }]));
-    const streams = await Workbench.open(server, { queues: [], workers, ackWaitMs: ACK_WAIT_MS });
-    return new WorkerBench(server, streams, names);
+    const streams = await Workbench.open(server, { queues: [], workers: workersOf(names), ackWaitMs });
+    return new WorkerBench(server, streams, ackWaitMs);
+  }
+
+  /** What the monitor does when the chart's values say so. */
+  async provision(names: readonly string[]): Promise<void> {
+    await this.streams.provisioner.consumers(queuesOf([], workersOf(names)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -133,7 +139,7 @@ export class WorkerBench implements AsyncDisposable {
   start(name: string, plan: WorkerPlan): RunningWorker {
     const env = {
       NATS_URL: this.server.url,
-      ACK_WAIT: `${ACK_WAIT_MS}ms`,
+      ACK_WAIT: `${this.ackWaitMs}ms`,
       HTTP_SERVER_PORT: "0",
       POD_UID: randomUUID(),
       POD_NAME: `pod-${this.#running.length}`,
@@ -151,6 +157,7 @@ export class WorkerBench implements AsyncDisposable {
       requestMs: plan.requestMs ?? 300,
       ...(plan.broker === undefined ? {} : { broker: plan.broker }),
       heartbeats: (told) => {
+        if (plan.isLight === true) return new NoHeartbeats();
         heartbeats = new Heartbeats({
           settings: settings.nats,
           worker: name,
@@ -247,8 +254,72 @@ export class WorkerBench implements AsyncDisposable {
     );
   }
 
-  get names(): readonly string[] {
-    return this.#names;
+  /** The claim of a worker's only message. */
+  async claimOf(name: string): Promise<StoredClaim> {
+    const [key = ""] = await this.until(
+      () => this.claimed(name),
+      (keys) => keys.length === 1,
+    );
+    const { stored } = await this.claims.get(key);
+    if (stored === undefined) throw new Error(`no claim ${key}`);
+    return stored;
+  }
+
+  /** Somebody's negative acknowledgement: the broker delivers the message once more, at once. */
+  async deliverAgain(name: string): Promise<void> {
+    const { claim } = await this.claimOf(name);
+    this.streams.connection.publish(claim.ack, "-NAK");
+    await this.streams.connection.flush();
+  }
+}
+
+/** Leases that run out. */
+class NoHeartbeats implements HeartbeatPort {
+  readonly #revisions = new Map<string, number>();
+
+  start(): Promise<void> {
+    return Promise.resolve();
+  }
+  hold({ key, revision }: Parameters<HeartbeatPort["hold"]>[0]): void {
+    this.#revisions.set(key, revision);
+  }
+  handlerEnded(): void {}
+  release(key: string): Promise<{ readonly revision: number } | undefined> {
+    const revision = this.#revisions.get(key);
+    this.#revisions.delete(key);
+    return Promise.resolve(revision === undefined ? undefined : { revision });
+  }
+  setReadiness(): void {}
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const workersOf = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, { subject: `${name}.>` }]));
+
+/** A handler that ends when it is told to. */
+export class Gate {
+  readonly #opened = Promise.withResolvers<void>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<void>>();
+  entered = 0;
+
+  /** Resolves when it is open. */
+  async pass(): Promise<void> {
+    this.entered += 1;
+    for (const [count, waiting] of this.#waiting) if (count <= this.entered) waiting.resolve();
+    await this.#opened.promise;
+  }
+
+  open(): void {
+    this.#opened.resolve();
+  }
+
+  /** Resolves when so many wait at it. */
+  async reached(count = 1): Promise<void> {
+    if (this.entered >= count) return;
+    const waiting = this.#waiting.get(count) ?? Promise.withResolvers<void>();
+    this.#waiting.set(count, waiting);
+    await waiting.promise;
   }
 }
 
