@@ -24,7 +24,7 @@ export class WorkerMetrics {
     collectDefaultMetrics({ register: this.registry });
     const registers = [this.registry];
     this.#messages = new Counter({
-      name: "millrace_worker_messages_total",
+      name: "millrace_worker_attempts_total",
       help: "Attempts at messages that ended, by what became of the message.",
       labelNames: ["result"],
       registers,
