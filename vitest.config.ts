@@ -8,11 +8,11 @@ const include = (pattern: string): string[] =>
 const conditions = ["millrace-source", "node"];
 const fromSource = { resolve: { conditions }, ssr: { resolve: { conditions, externalConditions: conditions } } };
 
-const e2e = (name: string, files: string) => ({
+const e2e = (name: string, files: string, more: readonly string[] = []) => ({
   test: {
     name,
     include: [`${files}.e2e.test.ts`],
-    globalSetup: ["e2e/global-setup.ts"],
+    globalSetup: ["e2e/global-setup.ts", ...more],
     fileParallelism: false,
     testTimeout: 300_000,
     hookTimeout: 1_800_000,
@@ -53,9 +53,10 @@ export default defineConfig({
           hookTimeout: 600_000,
         },
       },
-      // By what they touch: the shared installation, releases of their own beside it, everything at once.
+      // By what they touch: the shared installation, releases of their own beside it, one with workers and KEDA, everything at once.
       e2e("e2e", "e2e/*"),
       e2e("e2e-releases", "e2e/releases/*"),
+      e2e("e2e-workers", "e2e/workers/*", ["e2e/workers/global-setup.ts"]),
       e2e("e2e-faults", "e2e/faults/*"),
     ],
   },

@@ -9,6 +9,7 @@ import { chooseTarget } from "./install/choose-target.ts";
 import { requireConsent, terminalQuestion } from "./install/consent.ts";
 import { failureText } from "./install/failure.ts";
 import { type HelloResult, runHelloJob } from "./install/hello-job.ts";
+import { ImagePipeline } from "./install/image-pipeline.ts";
 import { LocalTarget } from "./install/local-target.ts";
 import { contextProfile, localProfile } from "./install/profile.ts";
 import { runSteps } from "./install/run-steps.ts";
@@ -22,12 +23,15 @@ Finds a cluster or makes one, installs the chart, and runs the hello job. Withou
   --dry-run         print the steps and what each would change; change nothing
   --nodes 1|2       how many nodes the local cluster has (default: as many as it has, a new one has 1)
   --with keda       KEDA too, as an install of its own
+  --with images     the image workers too, with KEDA, an S3 and a few pictures; once there, they stay
   --name NAME       name of the local cluster (default: ${localProfile.cluster})
   --context NAME    install on this kube context instead; asks first unless it is a cluster of this machine
   --registry PLACE  with --context: host[:port]/path that \`make push\` was given, where the cluster pulls the image
   --yes             do not ask
   -h, --help
 `;
+
+const EXTRAS = ["keda", "images"];
 
 function readOptions() {
   const { values } = parseArgs({
@@ -45,8 +49,8 @@ function readOptions() {
   const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
   if (nodes !== undefined && !isNodeCount(nodes))
     throw new ClusterError("OPTION_INVALID", `--nodes takes 1 or 2, not "${values.nodes}".`);
-  const extra = values.with.find((name) => name !== "keda");
-  if (extra !== undefined) throw new ClusterError("OPTION_INVALID", `--with takes keda, not "${extra}".`);
+  const extra = values.with.find((name) => !EXTRAS.includes(name));
+  if (extra !== undefined) throw new ClusterError("OPTION_INVALID", `--with takes ${EXTRAS.join(" or ")}, not "${extra}".`);
   if (values.context !== undefined && nodes !== undefined) {
     throw new ClusterError(
       "OPTION_INVALID",
@@ -59,14 +63,26 @@ function readOptions() {
       "The cluster behind --context pulls its images: push them first (make push REGISTRY=host/path), then name the place with --registry host/path.",
     );
   }
-  if (values.context !== undefined && values.with.includes("keda")) {
+  if (values.context !== undefined && values.with.length > 0) {
     throw new ClusterError(
       "OPTION_INVALID",
-      "--with keda is for clusters that take our images. On the one behind --context install KEDA with its own Helm chart.",
+      "--with is for clusters that take our images. On the one behind --context install KEDA with its own Helm chart; workers are values of ours.",
     );
   }
-  return { ...values, nodes, keda: values.with.includes("keda"), dryRun: values["dry-run"] };
+  return {
+    ...values,
+    nodes,
+    keda: values.with.includes("keda"),
+    images: values.with.includes("images"),
+    dryRun: values["dry-run"],
+  };
 }
+
+const imageExample = (context: string, namespace: string): string => `
+Publish an image, then see both workers' logs, and both objects with make status:
+  npx millrace pub image-download '{"url":"http://pictures.${namespace}/2000x1000.jpg"}'
+  kubectl --context ${context} -n ${namespace} logs -l app=image-download -f
+  kubectl --context ${context} -n ${namespace} logs -l app=image-resize -f`;
 
 let options: ReturnType<typeof readOptions>;
 try {
@@ -84,9 +100,11 @@ try {
   const { context, keda, name, nodes, registry, yes } = options;
   const profile = { ...(context === undefined ? localProfile : contextProfile), cluster: name };
   const target = await chooseTarget({ cluster: name, context, registry, nodes });
+  const { namespace } = profile;
+  const images = options.images || (context === undefined && (await new ImagePipeline({ target, namespace }).exists()));
   let hello: HelloResult | undefined;
   const steps: Step[] = [
-    ...installSteps(profile, { target, keda }),
+    ...installSteps(profile, { target, keda, images }),
     {
       title: "A hello job",
       async plan() {
@@ -112,7 +130,7 @@ try {
 Millrace runs on ${target.title}. kubectl and helm are here:
   export PATH="${target.binDir}:$PATH"
 Publish a job and wait for its outcome:
-  npx millrace pub jobs.default.hello '{"template":"hello","params":{"name":"you"}}' --wait${context === undefined ? "" : ` --context ${context}`}
+  npx millrace pub jobs.default.hello '{"template":"hello","params":{"name":"you"}}' --wait${context === undefined ? "" : ` --context ${context}`}${images ? imageExample(target.context, namespace) : ""}
 See everything:  make status${context === undefined ? "      Remove everything:  make down" : ` ARGS="--context ${context}"`}
 `);
   }

@@ -6,7 +6,7 @@ import { nodeLines } from "./install/node-lines.ts";
 import { readOptions } from "./install/options.ts";
 import { localProfile } from "./install/profile.ts";
 import type { Section } from "./install/section.ts";
-import { jobLines, serviceLines, streamLines } from "./install/status-sections.ts";
+import { jobLines, objectLines, serviceLines, streamLines, workerLines } from "./install/status-sections.ts";
 
 const usage = `Usage: node scripts/status.ts [--name NAME | --context NAME]
 
@@ -29,17 +29,20 @@ try {
     process.exit(1);
   }
   const profile = { ...localProfile, cluster: values.name };
-  const sections: readonly [string, () => Promise<Section>][] = [
+  const sections: readonly [string, () => Promise<Section | undefined>][] = [
     ["Cluster", () => target.health()],
     ["Nodes", () => nodeLines(target)],
     ["Services", () => serviceLines(target, profile)],
     ["Streams", () => streamLines(target, profile)],
+    ["Workers", () => workerLines(target, profile)],
+    ["Last images", () => objectLines(target, profile)],
     ["Last jobs", () => jobLines(target, profile)],
   ];
   for (const [title, read] of sections) {
     const section = await read().catch((error: unknown): Section => {
       return { well: false, lines: [`cannot be read: ${failureText(error).split("\n").slice(0, 2).join(" ")}`] };
     });
+    if (section === undefined) continue;
     process.stdout.write(`${section.well ? "✔" : "✖"} ${title}\n${section.lines.map((line) => `    ${line}\n`).join("")}`);
     if (!section.well) process.exitCode = 1;
   }

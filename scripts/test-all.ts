@@ -30,7 +30,7 @@ const noLimits = ["--testTimeout=0", "--hookTimeout=0"];
  * Most end-to-end tests wait, and those that look at the shared installation do not mind what is done to other releases. What disturbs all of
  * them comes when nothing else runs.
  */
-const E2E_PHASES = [["e2e", "e2e-releases"], ["e2e-faults"]] as const;
+const E2E_PHASES = [["e2e", "e2e-releases", "e2e-workers"], ["e2e-faults"]] as const;
 
 let isInterrupted = false;
 // What runs is interrupted by the terminal itself; the cluster is still to be removed.

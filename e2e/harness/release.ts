@@ -12,11 +12,12 @@ export const SMALL = {
   "monitor.terminationGracePeriodSeconds": 6,
   "dispatcher.replicas": 1,
   "dispatcher.terminationGracePeriodSeconds": 6,
+  "scaler.replicas": 1,
 } as const;
 
 /** Many releases at once, and the jobs of the shared one, fit on a node of two CPUs. */
 const FRUGAL = Object.fromEntries(
-  ["monitor", "dispatcher", "nats"].map((service) => [`${service}.resources.requests.cpu`, "20m"]),
+  ["monitor", "dispatcher", "scaler", "nats"].map((service) => [`${service}.resources.requests.cpu`, "20m"]),
 );
 
 /** Where a further release of the chart is put. */

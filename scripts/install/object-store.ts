@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { CreateBucketCommand, ListObjectsV2Command, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
+import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
 import { z } from "zod";
 import { openTunnel } from "../../cli/src/port-forward.ts";
 import { binaryVersion, ensureBinaries, missingBinaries } from "../cluster/binaries.ts";
@@ -117,6 +117,17 @@ export class ObjectStore {
         token = page.NextContinuationToken;
       } while (token !== undefined);
       return found.sort((a, b) => a.storedAt.getTime() - b.storedAt.getTime());
+    });
+  }
+
+  async read(keys: readonly string[]): Promise<Buffer[]> {
+    return this.#withClient(async (client) => {
+      const found: Buffer[] = [];
+      for (const key of keys) {
+        const { Body } = await client.send(new GetObjectCommand({ Bucket: BUCKET, Key: key }));
+        found.push(Buffer.from((await Body?.transformToByteArray()) ?? []));
+      }
+      return found;
     });
   }
 

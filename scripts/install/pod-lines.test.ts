@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isWell, podLine, podSchema } from "./pod-lines.ts";
+import { isFailing, isWell, podLine, podSchema } from "./pod-lines.ts";
 
 const container = (status: object): object => ({ name: "main", ready: false, restartCount: 0, ...status });
 const pod = (status: object, metadata: object = {}) => podSchema.parse({ metadata: { name: "p", ...metadata }, status });
@@ -92,5 +92,24 @@ describe("a pod that is not", () => {
     );
     expect(isWell(leaving)).toBe(false);
     expect(podLine(leaving)).toMatch(/being deleted/);
+  });
+});
+
+describe("a worker's pod", () => {
+  const starting = { state: { waiting: { reason: "ContainerCreating" } } };
+  it.each([
+    ["is about to start", { phase: "Pending", containerStatuses: [container(starting)] }, {}, false],
+    ["has no status yet", { phase: "Pending" }, {}, false],
+    [
+      "is being deleted",
+      { phase: "Running", containerStatuses: [container({ restartCount: 2 })] },
+      { deletionTimestamp: "t" },
+      false,
+    ],
+    ["cannot get its image", { containerStatuses: [container({ state: { waiting: { reason: "ErrImagePull" } } })] }, {}, true],
+    ["was started again and is not ready", { phase: "Running", containerStatuses: [container({ restartCount: 1 })] }, {}, true],
+    ["was evicted", { phase: "Failed" }, {}, true],
+  ])("%s", (_what, status, metadata, failing) => {
+    expect(isFailing(pod(status, metadata))).toBe(failing);
   });
 });

@@ -36,6 +36,18 @@ export function isWell({ metadata, status }: Pod): boolean {
   return metadata.deletionTimestamp === undefined && containersReady(status) && !isNotReady(status);
 }
 
+/** Not merely on its way up or down: it was started again, or cannot be started. */
+export function isFailing(pod: Pod): boolean {
+  if (isWell(pod) || pod.metadata.deletionTimestamp !== undefined) return false;
+  const { containerStatuses, phase } = pod.status;
+  return (
+    phase === "Failed" || containerStatuses.some(({ restartCount, state }) => restartCount > 0 || !isCreating(state.waiting))
+  );
+}
+
+const isCreating = (waiting: { readonly reason: string } | undefined): boolean =>
+  waiting === undefined || ["", "ContainerCreating", "PodInitializing"].includes(waiting.reason);
+
 function containersReady(status: Pod["status"]): boolean {
   return status.containerStatuses.length > 0 && status.containerStatuses.every(({ ready }) => ready);
 }

@@ -2,16 +2,22 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { z } from "zod";
 import { openSession } from "../../cli/src/session.ts";
 import { LABEL } from "../../libs/contract/names.ts";
-import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
-import { isWell, podLine, podSchema } from "./pod-lines.ts";
+import { queueOfConsumer, STREAM, workerOfConsumer } from "../../libs/contract/streams.ts";
+import { workAtFilter } from "../../libs/contract/work-subjects.ts";
+import { IMAGE_SECRET } from "./image-pipeline.ts";
+import { ObjectStore } from "./object-store.ts";
+import { isFailing, isWell, podLine, podSchema } from "./pod-lines.ts";
 import type { Profile } from "./profile.ts";
 import type { Section } from "./section.ts";
 import { kubectlJson, type Target } from "./target.ts";
 
 const LAST_JOBS = 8;
+const LAST_OBJECTS = 8;
+const WORKER_LABEL = "millrace.dev/worker";
 
 export async function serviceLines(target: Target, profile: Profile): Promise<Section> {
-  const selector = `app.kubernetes.io/instance=${profile.release}`;
+  // The pods of workers come and go.
+  const selector = `app.kubernetes.io/instance=${profile.release},!${WORKER_LABEL}`;
   const found = await kubectlJson(target, ["-n", profile.namespace, "get", "pods", "-l", selector]);
   const { items } = z.object({ items: z.array(podSchema) }).parse(found);
   if (items.length === 0) return { well: false, lines: ["nothing is installed; install with: make up"] };
@@ -40,6 +46,50 @@ export async function streamLines(target: Target, profile: Profile): Promise<Sec
   }
   return { well: true, lines: lines.sort() };
 }
+
+/** Of each worker its pods and its messages; undefined when there are no workers. */
+export async function workerLines(target: Target, profile: Profile): Promise<Section | undefined> {
+  const pods = workerPods.parse(await kubectlJson(target, ["-n", profile.namespace, "get", "pods", "-l", WORKER_LABEL])).items;
+  await using session = await openSession({
+    server: undefined,
+    kubeconfig: target.kubeconfig,
+    context: target.context,
+    ...profile,
+  });
+  const manager = await jetstreamManager(session.connection);
+  const lines: string[] = [];
+  for await (const { name, num_pending, num_ack_pending } of manager.consumers.list(STREAM.work)) {
+    const worker = workerOfConsumer(name);
+    if (worker === undefined) continue;
+    const due = await manager.consumers.info(STREAM.workRetry, name);
+    const retries = await manager.streams.info(STREAM.workRetry, { subjects_filter: workAtFilter(worker) });
+    const own = pods.filter(({ metadata }) => metadata.labels[WORKER_LABEL] === worker);
+    const parts = [
+      `${own.length} ${own.length === 1 ? "pod" : "pods"}`,
+      `${num_pending + due.num_pending} waiting`,
+      `${num_ack_pending + due.num_ack_pending} running`,
+      `${Object.keys(retries.state.subjects ?? {}).length} sleeping`,
+    ];
+    lines.push(`${worker.padEnd(20)} ${parts.map((part) => part.padStart(12)).join("")}`);
+  }
+  if (lines.length === 0) return undefined;
+  const sick = pods.filter(isFailing);
+  return { well: sick.length === 0, lines: [...lines.sort(), ...sick.map(podLine)] };
+}
+
+/** The newest of what the image workers made, in the store that `make up ARGS="--with images"` brings; undefined without it. */
+export async function objectLines(target: Target, profile: Profile): Promise<Section | undefined> {
+  const store = new ObjectStore({ target, namespace: profile.namespace, secret: IMAGE_SECRET });
+  if (!(await store.exists())) return undefined;
+  const lines = (await store.objects())
+    .slice(-LAST_OBJECTS)
+    .map(({ key, bytes, storedAt }) => `${storedAt.toISOString()}  ${key.padEnd(70)} ${String(bytes).padStart(9)} bytes`);
+  return { well: true, lines: lines.length === 0 ? ["none yet"] : lines };
+}
+
+const workerPods = z.object({
+  items: z.array(podSchema.and(z.object({ metadata: z.object({ labels: z.record(z.string(), z.string()) }) }))),
+});
 
 const jobList = z.object({
   items: z.array(

@@ -1,6 +1,7 @@
 import { ensureBinaries } from "../cluster/binaries.ts";
 import { buildBusyboxImage, buildNatsImage } from "../cluster/images.ts";
 import type { NodeCount } from "../cluster/node-layout.ts";
+import { ImagePipeline, type ImageWorkers } from "./image-pipeline.ts";
 import { Keda } from "./keda.ts";
 import { LocalTarget } from "./local-target.ts";
 import { buildProductImage, type ProductImage, productTag } from "./product-image.ts";
@@ -23,13 +24,21 @@ export interface InstallOptions {
   /** Of the default target; any other knows its own. */
   readonly nodes?: NodeCount;
   readonly keda?: boolean;
+  /** The image workers, with all that they need; KEDA, too. */
+  readonly images?: boolean;
 }
 
 /** From nothing to a running installation, in order. Used by `setup-all` and by the end-to-end tests. */
 export function installSteps(profile: Profile, options: InstallOptions = {}): Step[] {
   const target = options.target ?? new LocalTarget({ name: profile.cluster, nodes: options.nodes });
   const release = new HelmRelease({ target, profile });
-  const valuesWith = (product: ProductImage): Record<string, unknown> => ({ ...profile.values, ...target.imageValues(product) });
+  const pipeline = options.images === true ? new ImagePipeline({ target, namespace: profile.namespace }) : undefined;
+  let imageWorkers: ImageWorkers | undefined;
+  const valuesWith = (product: ProductImage): Record<string, unknown> => ({
+    ...profile.values,
+    ...target.imageValues(product),
+    ...imageWorkers,
+  });
   const namespaces = [profile.namespace, profile.jobsNamespace, ...profile.extraNamespaces];
   const later = "follows once the cluster is there";
   let product: ProductImage | undefined;
@@ -71,6 +80,8 @@ export function installSteps(profile: Profile, options: InstallOptions = {}): St
     {
       title: `Helm release ${profile.release}`,
       async plan() {
+        // What the workers' images are called is known when they are built.
+        if (pipeline !== undefined) return "install or upgrade the chart, with the image workers";
         return (await target.exists()) && clientProgram(target, "helm") !== undefined
           ? release.plan(valuesWith({ tag: await productTag() }))
           : `install the chart; ${later}`;
@@ -81,7 +92,17 @@ export function installSteps(profile: Profile, options: InstallOptions = {}): St
       },
     },
   ];
-  if (options.keda === true) {
+  if (pipeline !== undefined) {
+    const step: Step = {
+      title: "Image workers",
+      plan: async () => pipeline.plan(),
+      async run(progress) {
+        imageWorkers = await pipeline.ensure(progress);
+      },
+    };
+    steps.splice(3, 0, step);
+  }
+  if (options.keda === true || pipeline !== undefined) {
     const keda = new Keda({ target });
     const step: Step = { title: `KEDA ${keda.version}`, plan: () => keda.plan(), run: (progress) => keda.ensure(progress) };
     // Before the release: its ScaledObjects need KEDA's definitions.

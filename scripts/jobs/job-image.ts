@@ -23,9 +23,9 @@ interface Bundle {
   readonly tag: string;
 }
 
-/** Bundles a worker into `dist/jobs/<job>`, for this image and for jobs/Dockerfile. */
-export async function buildJobImage(job: string, root = checkout): Promise<JobImage> {
-  const bundle = await bundleJob(job, root);
+/** Bundles a worker into `dist/jobs/<job>`, for this image and for jobs/Dockerfile. Its `main.ts` is in `folder`. */
+export async function buildJobImage(job: string, root = checkout, folder = folderOf(job, root)): Promise<JobImage> {
+  const bundle = await bundleJob(job, root, folder);
   const image = await buildNodeServiceImage({
     bundleDir: writeBundle(job, bundle, root),
     reference: `localhost/${job}:${bundle.tag}`,
@@ -37,13 +37,15 @@ export async function buildJobImage(job: string, root = checkout): Promise<JobIm
 
 /** The tag that `buildJobImage` would give. Writes nothing. */
 export async function jobTag(job: string, root = checkout): Promise<string> {
-  return (await bundleJob(job, root)).tag;
+  return (await bundleJob(job, root, folderOf(job, root))).tag;
 }
 
-async function bundleJob(job: string, root: string): Promise<Bundle> {
+const folderOf = (job: string, root: string): string => join(root, "jobs", job);
+
+async function bundleJob(job: string, root: string, folder: string): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     entryPoints: {
-      main: join(root, "jobs", job, "main.ts"),
+      main: join(folder, "main.ts"),
       // The thread that keeps the leases is a program of its own, which the SDK looks for beside its own file.
       "heartbeat-thread": join(root, "sdk", "src", "heartbeat", "heartbeat-thread.ts"),
     },
