@@ -1,16 +1,16 @@
 import type { JetStreamClient } from "@nats-io/jetstream";
 import { assertNever, errorText, MillraceError } from "../../libs/contract/errors.ts";
 import type { Receipt } from "../../libs/contract/work-claim.ts";
-import type { WorkEnd } from "../../libs/contract/work-retry.ts";
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { PulledWork } from "../../libs/streams/work-pull.ts";
 import type { ClaimedWork, WorkFailure } from "../../libs/streams/work-settler.ts";
 import type { WorkStore } from "../../libs/streams/work-store.ts";
 import { attemptFields, runAttempt } from "./attempt.ts";
+import { Ends } from "./ends.ts";
 import { HandlerTimeout, LeaseLost, ShuttingDown } from "./errors.ts";
 import type { HeartbeatPort } from "./heartbeat-port.ts";
-import type { Result, WorkerMetrics } from "./metrics.ts";
+import type { WorkerMetrics } from "./metrics.ts";
 import type { Outcome } from "./outcome.ts";
 import { publishTo } from "./publisher.ts";
 import { keyOf, type Receiver, type Reception, readWork } from "./reception.ts";
@@ -51,12 +51,14 @@ interface Held {
  */
 export class HeldMessages {
   readonly #options: HeldMessagesOptions;
+  readonly #ends: Ends;
   readonly #held = new Map<string, Held>();
   readonly #givenUp = new AbortController();
   #idle: PromiseWithResolvers<void> | undefined;
 
   constructor(options: HeldMessagesOptions) {
     this.#options = options;
+    this.#ends = new Ends(options);
   }
 
   /** One delivery, from its claim to its end. Never throws. */
@@ -187,16 +189,16 @@ export class HeldMessages {
   async #settle(work: ClaimedWork, attempt: number, outcome: Outcome, tookMs: number): Promise<void> {
     switch (outcome.kind) {
       case "succeeded":
-        if (!(await this.#release(work))) return this.#tellLost(work, attempt, tookMs);
+        if (!(await this.#release(work))) return this.#ends.lost(work, attempt, tookMs);
         return this.#succeed(work, attempt, tookMs);
       case "failed":
-        if (!(await this.#release(work))) return this.#tellLost(work, attempt, tookMs);
+        if (!(await this.#release(work))) return this.#ends.lost(work, attempt, tookMs);
         return this.#fail(work, attempt, outcome, tookMs);
       case "handBack":
         return this.#handBack(work, attempt);
       case "lost":
         await this.#release(work);
-        return this.#tellLost(work, attempt, tookMs);
+        return this.#ends.lost(work, attempt, tookMs);
       default:
         return assertNever(outcome);
     }
@@ -217,8 +219,8 @@ export class HeldMessages {
       settled = await settler.succeeded(work);
     });
     if (!isTold) return;
-    if (settled?.kind === "lost") return this.#tellLost(work, attempt, tookMs);
-    this.#tell("succeeded", "info", work, attempt, { tookMs });
+    if (settled?.kind === "lost") return this.#ends.lost(work, attempt, tookMs);
+    this.#ends.succeeded(work, attempt, tookMs);
   }
 
   async #fail(work: ClaimedWork, attempt: number, failure: WorkFailure, tookMs: number): Promise<void> {
@@ -228,8 +230,8 @@ export class HeldMessages {
       settled = await settler.failed(work, failure);
     });
     if (!isTold || settled === undefined) return;
-    if (settled.kind === "lost") return this.#tellLost(work, attempt, tookMs);
-    this.#tellFailure(work, attempt, failure.ended, settled.decision, { tookMs });
+    if (settled.kind === "lost") return this.#ends.lost(work, attempt, tookMs);
+    this.#ends.failed(work, attempt, failure.ended, settled.decision, { tookMs });
   }
 
   /** What the worker before, or the monitor, has decided. */
@@ -240,14 +242,14 @@ export class HeldMessages {
         ? ({ kind: "dead", why: receipt.why } as const)
         : ({ kind: "retry", delayMs: receipt.delayMs } as const);
     const isTold = await this.#persist(work, () => this.#options.store.settler.writeDown(work, counts, ended, decision));
-    if (isTold) this.#tellFailure(work, counts.failures + counts.free, ended, decision, {});
+    if (isTold) this.#ends.failed(work, counts.failures + counts.free, ended, decision, {});
   }
 
   async #handBack(work: ClaimedWork, attempt: number): Promise<void> {
-    if (!(await this.#release(work))) return this.#tellLost(work, attempt, 0);
+    if (!(await this.#release(work))) return this.#ends.lost(work, attempt, 0);
     const settled = await this.#options.store.settler.handedBack(work);
-    if (settled.kind === "lost") return this.#tellLost(work, attempt, 0);
-    this.#tell("handedBack", "info", work, attempt, {});
+    if (settled.kind === "lost") return this.#ends.lost(work, attempt, 0);
+    this.#ends.handedBack(work, attempt);
   }
 
   /** Tries until the broker has answered. False: it was given up, because the process ends. */
@@ -269,47 +271,7 @@ export class HeldMessages {
       }
     }
   }
-
-  #tellFailure(
-    work: ClaimedWork,
-    attempt: number,
-    ended: WorkEnd,
-    decision: { readonly kind: "retry"; readonly delayMs: number } | { readonly kind: "dead"; readonly why: string },
-    fields: Readonly<Record<string, unknown>>,
-  ): void {
-    const about = { ...fields, class: ended.class, reason: ended.reason };
-    if (decision.kind === "dead") this.#tell("dead", "error", work, attempt, { ...about, why: decision.why });
-    else {
-      const result = ended.class === "later" ? "later" : "retried";
-      this.#tell(result, "warn", work, attempt, { ...about, retryInMs: decision.delayMs });
-    }
-  }
-
-  #tellLost(work: ClaimedWork, attempt: number, tookMs: number): void {
-    this.#tell("lost", "warn", work, attempt, { tookMs });
-  }
-
-  /** One line for each end. */
-  #tell(
-    result: Result,
-    level: "info" | "warn" | "error",
-    { item, message }: ClaimedWork,
-    attempt: number,
-    fields: Readonly<Record<string, unknown>>,
-  ): void {
-    this.#options.metrics.ended(result);
-    this.#options.log[level](EVENT[result], { ...attemptFields(item, attempt), delivery: message.delivery, ...fields });
-  }
 }
-
-const EVENT: Readonly<Record<Result, string>> = {
-  succeeded: "message.succeeded",
-  retried: "message.retried",
-  later: "message.later",
-  dead: "message.dead",
-  handedBack: "message.handed-back",
-  lost: "message.lost",
-};
 
 /** A handler that was handed back, or has ended and left something running, speaks for its message no more. */
 function guard({ isOver, running }: Held): void {

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { ClaimHolder } from "../../libs/contract/work-claim.ts";
-import { Gate, WorkerBench, type WorkerPlan } from "../testing/worker-bench.ts";
+import { Gate } from "../testing/gate.ts";
+import { WorkerBench, type WorkerPlan } from "../testing/worker-bench.ts";
 import { LeaseLost } from "./index.ts";
 
 const ACK_WAIT_MS = 1_500;

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { STREAM, workConsumerName } from "../../libs/contract/streams.ts";
-import { Gate, WorkerBench } from "../testing/worker-bench.ts";
+import { Gate } from "../testing/gate.ts";
+import { WorkerBench } from "../testing/worker-bench.ts";
 
 /** What is lost is lost for so long: longer than any test. */
 const ACK_WAIT_MS = 120_000;

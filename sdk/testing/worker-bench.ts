@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { headers } from "@nats-io/transport-node";
 import { jsonOf } from "../../libs/contract/ascii-json.ts";
 import { BUCKET, bucketStream, STREAM, workConsumerName } from "../../libs/contract/streams.ts";
-import type { Log } from "../../libs/runtime/log.ts";
 import type { Broker, StoredMessage } from "../../libs/streams/broker.ts";
 import { ClaimStore, type StoredClaim } from "../../libs/streams/claims.ts";
 import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
@@ -14,56 +13,7 @@ import { defineWorker } from "../src/index.ts";
 import type { StandardSchema } from "../src/standard-schema.ts";
 import { workerSettings } from "../src/worker-env.ts";
 import { WorkerProcess } from "../src/worker-process.ts";
-
-export interface Line {
-  readonly event: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
-/** A log whose lines a test awaits. */
-export class HeardLog implements Log {
-  readonly lines: Line[] = [];
-  #waiting: { readonly matches: (lines: readonly Line[]) => boolean; readonly resolve: () => void }[] = [];
-
-  debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
-    this.#hear(event, fields);
-  }
-  info(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
-    this.#hear(event, fields);
-  }
-  warn(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
-    this.#hear(event, fields);
-  }
-  error(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
-    this.#hear(event, fields);
-  }
-
-  of(event: string): readonly Line["fields"][] {
-    return this.lines.filter((line) => line.event === event).map(({ fields }) => fields);
-  }
-
-  /** Resolves when so many lines of the event were heard. */
-  async until(event: string, count = 1): Promise<readonly Line["fields"][]> {
-    await this.#when((lines) => lines.filter((line) => line.event === event).length >= count);
-    return this.of(event);
-  }
-
-  async #when(matches: (lines: readonly Line[]) => boolean): Promise<void> {
-    if (matches(this.lines)) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.push({ matches, resolve });
-    await promise;
-  }
-
-  #hear(event: string, fields: Readonly<Record<string, unknown>>): void {
-    this.lines.push({ event, fields });
-    this.#waiting = this.#waiting.filter(({ matches, resolve }) => {
-      if (!matches(this.lines)) return true;
-      resolve();
-      return false;
-    });
-  }
-}
+import { HeardLog } from "./heard-log.ts";
 
 export interface RunningWorker extends AsyncDisposable {
   readonly log: HeardLog;
@@ -109,8 +59,8 @@ export class WorkerBench implements AsyncDisposable {
   }
 
   /** Each worker takes the subject `<its name>.>`. */
-  static async open(names: readonly string[], ackWaitMs = 2_000): Promise<WorkerBench> {
-    const server = await NatsTestServer.start();
+  static async open(names: readonly string[], ackWaitMs = 2_000, config: readonly string[] = []): Promise<WorkerBench> {
+    const server = await NatsTestServer.start({ config: config.join("\n") });
     const streams = await Workbench.open(server, { queues: [], workers: workersOf(names), ackWaitMs });
     return new WorkerBench(server, streams, ackWaitMs);
   }
@@ -296,32 +246,6 @@ class NoHeartbeats implements HeartbeatPort {
 }
 
 const workersOf = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, { subject: `${name}.>` }]));
-
-/** A handler that ends when it is told to. */
-export class Gate {
-  readonly #opened = Promise.withResolvers<void>();
-  readonly #waiting = new Map<number, PromiseWithResolvers<void>>();
-  entered = 0;
-
-  /** Resolves when it is open. */
-  async pass(): Promise<void> {
-    this.entered += 1;
-    for (const [count, waiting] of this.#waiting) if (count <= this.entered) waiting.resolve();
-    await this.#opened.promise;
-  }
-
-  open(): void {
-    this.#opened.resolve();
-  }
-
-  /** Resolves when so many wait at it. */
-  async reached(count = 1): Promise<void> {
-    if (this.entered >= count) return;
-    const waiting = this.#waiting.get(count) ?? Promise.withResolvers<void>();
-    this.#waiting.set(count, waiting);
-    await waiting.promise;
-  }
-}
 
 function asEntry({ headers: found, data }: StoredMessage) {
   return { header: (name: string): unknown => jsonOf(found[name]?.[0]) ?? found[name]?.[0], body: data };

@@ -1,0 +1,50 @@
+import { describe, expect, it } from "vitest";
+import { outgoing, PublishNames } from "./publisher.ts";
+
+const named = (names: PublishNames, subject: string, id?: string): string | undefined =>
+  outgoing(subject, {}, id === undefined ? {} : { id }, names, {}).headers["Nats-Msg-Id"];
+
+describe("the name of a publish", () => {
+  const one = (names: PublishNames): (string | undefined)[] => [
+    named(names, "a"),
+    named(names, "b"),
+    named(names, "a"),
+    named(names, "a", "thumbnail"),
+  ];
+
+  it("is the same for every attempt that publishes the same, and never that of another subject or message", () => {
+    expect(one(new PublishNames("m"))).toEqual(["m.a.1", "m.b.1", "m.a.2", "m.thumbnail"]);
+    expect(one(new PublishNames("m"))).toEqual(one(new PublishNames("m")));
+    expect(new Set([...one(new PublishNames("m")), ...one(new PublishNames("n"))]).size).toBe(8);
+  });
+
+  it("is not the handler's to set as a header", () => {
+    const { headers } = outgoing("a", {}, { headers: { "Nats-Msg-Id": "mine", "X-From": "me" } }, new PublishNames("m"), {});
+    expect(headers).toEqual({ "Nats-Msg-Id": "m.a.1", "X-From": "me" });
+  });
+});
+
+describe("what is published", () => {
+  it.each<[string, unknown, Uint8Array | string]>([
+    ["objects as JSON", { a: 1 }, '{"a":1}'],
+    ["strings as they are", "text", "text"],
+    ["bytes as they are", new Uint8Array([1, 2]), new Uint8Array([1, 2])],
+    ["null as JSON", null, "null"],
+  ])("%s", (_what, data, body) => {
+    expect(outgoing("a", data, {}, new PublishNames("m"), {}).body).toEqual(body);
+  });
+
+  it.each<[string, unknown]>([
+    ["nothing", undefined],
+    ["what has no JSON", 10n],
+  ])("is refused: %s", (_what, data) => {
+    expect(() => outgoing("a", data, {}, new PublishNames("m"), {})).toThrow(expect.objectContaining({ code: "PUBLISH_FAILED" }));
+  });
+
+  it("carries the trace, unless the handler names another", () => {
+    const trace = { traceparent: "00-a-b-01" };
+    expect(outgoing("a", {}, {}, new PublishNames("m"), trace).headers).toMatchObject(trace);
+    const other = { headers: { traceparent: "other" } };
+    expect(outgoing("a", {}, other, new PublishNames("m"), trace).headers).toMatchObject(other.headers);
+  });
+});
