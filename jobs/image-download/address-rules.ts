@@ -51,11 +51,9 @@ export class AddressRules {
   }
 
   mayDial(address: string): boolean {
-    // The zone of `fe80::1%eth0` says by which interface, not where to; a BlockList would match nothing at all.
-    const [plain = ""] = address.split("%");
-    if (isIP(plain) === 0) return false;
-    if (isIn(this.#blocked, plain)) return false;
-    return isIn(this.#allowed, plain) || !isIn(this.#closed, plain);
+    if (isIP(address) === 0) return false;
+    if (isIn(this.#blocked, address)) return false;
+    return isIn(this.#allowed, address) || !isIn(this.#closed, address);
   }
 }
 

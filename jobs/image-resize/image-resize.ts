@@ -31,8 +31,6 @@ export function imageResize({ store, limits }: { readonly store: ObjectStore; re
       }
       const small = await thumbnail(found.bytes, { maxPixels });
       if (small.kind === "refused") throw new NonRetryable(`${source}: ${small.reason}`);
-      // libvips cannot be interrupted; what it made too late is not written.
-      signal.throwIfAborted();
       const { bytes, format, width, height } = small;
       const key = resizedKey(source);
       await store.put({ key, bytes, contentType: format.contentType, signal });

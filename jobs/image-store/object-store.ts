@@ -68,13 +68,9 @@ export class ObjectStore {
   async get({ key, limitBytes, signal }: GetOptions): Promise<StoredObject> {
     try {
       const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key });
-      const { Body, ContentLength = 0 } = await this.#client.send(command, { abortSignal: signal });
-      if (ContentLength > limitBytes) {
-        destroy(Body);
-        return { kind: "too-large", limitBytes };
-      }
+      const { Body } = await this.#client.send(command, { abortSignal: signal });
       const collected = new BoundedBuffer(limitBytes);
-      // The SDK's own types leave open what runs where; in Node it is a Readable.
+      // Leaving the loop early ends the connection. The SDK's own types leave open what runs where; in Node it is a Readable.
       for await (const chunk of (Body ?? []) as AsyncIterable<Uint8Array>) {
         signal.throwIfAborted();
         if (!collected.append(chunk)) return { kind: "too-large", limitBytes };
@@ -100,10 +96,6 @@ export class ObjectStore {
       `cannot ${action} in bucket ${this.#bucket}: ${reason}; check S3_ENDPOINT or R2_ACCOUNT_ID, R2_BUCKET and the keys' rights`,
     );
   }
-}
-
-function destroy(body: unknown): void {
-  if (typeof body === "object" && body !== null && "destroy" in body && typeof body.destroy === "function") body.destroy();
 }
 
 function connectionProblem(error: unknown): string {

@@ -4,9 +4,7 @@ import { readSettings } from "../../jobs/image-store/settings.ts";
 import { storeSettings } from "../../jobs/image-store/store-settings.ts";
 import { errorText } from "../../libs/contract/errors.ts";
 import { ClusterError } from "../cluster/cluster-error.ts";
-
-/** What the image jobs read by `envFrom`. */
-export const IMAGE_SECRET = "image-jobs";
+import { IMAGE_SECRET } from "../install/image-pipeline.ts";
 
 const KEYS = ["R2_ACCOUNT_ID", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "R2_BUCKET", "S3_ENDPOINT", "S3_REGION"] as const;
 

@@ -3,10 +3,11 @@
 import { join, relative } from "node:path";
 import { chooseTarget } from "../install/choose-target.ts";
 import { failureText } from "../install/failure.ts";
+import { IMAGE_SECRET } from "../install/image-pipeline.ts";
 import { readOptions } from "../install/options.ts";
 import { localProfile } from "../install/profile.ts";
 import { kubectl } from "../install/target.ts";
-import { IMAGE_SECRET, imageSecret, readImageSecret } from "./image-secret.ts";
+import { imageSecret, readImageSecret } from "./image-secret.ts";
 import { checkout } from "./job-folders.ts";
 
 const usage = `Usage: node scripts/jobs/secrets.ts [OPTIONS]      (make secrets ARGS="OPTIONS")
