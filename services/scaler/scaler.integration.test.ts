@@ -254,6 +254,12 @@ describe("a worker that NATS has no consumer of", () => {
     await bench.streams.manager.consumers.delete(STREAM.workRetry, workConsumerName(worker.name));
     await expect(scaler.keda.lag(worker.metadata)).rejects.toMatchObject({ code: status.NOT_FOUND });
     expect(scaler.watches.holding()).toEqual([]);
+    const stream = scaler.keda.stream(worker.metadata);
+    await soon(() => expect(scaler.server.streams).toBe(1));
+    expect(stream.pushes).toEqual([]);
+    await bench.provision(worker);
+    await scaler.keda.isActive(worker.metadata);
+    expect(await stream.next()).toBe(true);
   });
 });
 

@@ -59,7 +59,7 @@ export class WorkerWatch {
   readonly #pollMs: number;
   readonly #wakes: WakeUps;
   readonly #listeners = new Set<(isActive: boolean) => void>();
-  #confirmed: (Lag & { readonly atMs: number }) | undefined;
+  #confirmed: Lag | undefined;
   #isActive = false;
   #deliveredAtMs = Number.NEGATIVE_INFINITY;
   #trouble: { readonly problem: string; readonly isMissing: boolean; readonly sinceMs: number } | undefined;
@@ -68,6 +68,7 @@ export class WorkerWatch {
   #looking: Promise<void> | undefined;
   #following: Promise<void> | undefined;
   #next: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined;
+  #hasReadSleeping = false;
   #closed = false;
 
   constructor(options: WorkerWatchOptions) {
@@ -86,7 +87,6 @@ export class WorkerWatch {
     });
     this.#wakes.arm();
     this.#lookIn(0, "began");
-    this.#readSleeping();
   }
 
   /** What the consumers say now, or what is held. */
@@ -107,7 +107,8 @@ export class WorkerWatch {
   /** Tells what is known, at once and whenever it changes; what is returned ends that. */
   subscribe(listener: (isActive: boolean) => void): () => void {
     this.#listeners.add(listener);
-    if (this.#confirmed !== undefined) this.#tell(listener, this.#isActive);
+    const known = this.reading();
+    if (known.kind === "known") this.#tell(listener, known.isActive);
     return () => void this.#listeners.delete(listener);
   }
 
@@ -122,8 +123,8 @@ export class WorkerWatch {
 
   /** Hints were missed while NATS was away. */
   reconnected(): void {
+    this.#hasReadSleeping = false;
     this.#lookIn(0, "reconnected");
-    this.#readSleeping();
   }
 
   close(): void {
@@ -214,11 +215,12 @@ export class WorkerWatch {
     // What came and was done between two looks was work, too: without this a steady trickle would look like none.
     if (this.#confirmed !== undefined && lag.deliveries > this.#confirmed.deliveries) this.#deliveredAtMs = nowMs;
     const wasActive = this.#isActive;
-    this.#confirmed = { ...lag, atMs: nowMs };
+    this.#confirmed = lag;
     this.#isActive = lag.count > 0 || nowMs - this.#deliveredAtMs < this.#pollMs;
     if (this.#isActive !== wasActive) this.#changed(lag.count, why);
     this.#push(nowMs);
     this.#planNext(nowMs);
+    if (!this.#hasReadSleeping) this.#readSleeping();
   }
 
   #changed(lag: number, cause: Why): void {
@@ -272,12 +274,16 @@ export class WorkerWatch {
       this.#options.log.warn(event, { worker: this.worker, lag: this.#confirmed?.count, problem });
     }
     this.#trouble = { problem, isMissing, sinceMs: known?.sinceMs ?? performance.now() };
+    // Who subscribes meanwhile is told nothing; once it is there again, that is news to everybody.
+    if (isMissing) this.#pushed = undefined;
     this.#lookIn(isMissing ? this.#pollMs : RETRY_MS, "polled");
   }
 
-  /** What it misses is found by the poll. */
+  /** After a look, which tells the server's clock; what it misses the poll finds. */
   #readSleeping(): void {
+    this.#hasReadSleeping = true;
     this.#wakes.readSleeping().catch((error: unknown) => {
+      this.#hasReadSleeping = false;
       this.#options.log.debug("worker.sleeping-unread", { worker: this.worker, problem: errorText(error) });
     });
   }
