@@ -37,7 +37,7 @@ No label holds an id, a name that a producer chose, or anything else that grows 
 | \`reason\` | ${quoted(BLOCK_CAUSES)}: why the API server took no Job |
 | \`code\` | of rejections the code of the error, such as \`JOB_SPEC_INVALID\`; of requests the HTTP status, \`0\` without an answer |
 | \`outcome\` | of attempts \`succeeded\`, \`failed\`, \`cancelled\`; of spans \`exported\`, \`dropped\`; of looks \`confirmed\`, \`failed\` |
-| \`worker\` | workers that a ScaledObject names and NATS has consumers for |
+| \`worker\` | the workers of the configuration |
 | \`cause\` | \`published\`, \`due\` (a retry that slept), \`polled\`, \`asked\` (by KEDA), \`began\`, \`reconnected\` |
 | \`active\` | \`true\`, \`false\` |
 | \`kind\` | of watches \`jobs\`, \`pods\`, \`configmaps\` |

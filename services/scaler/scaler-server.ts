@@ -143,12 +143,13 @@ export class ScalerServer implements Service {
       const unsubscribe = watch.subscribe((isActive) => stream.write({ result: isActive }));
       this.#streams.add(stream);
       this.#metrics.scalerStreams.set(this.#streams.size);
-      this.#log.info("stream.opened", { worker: ref.worker, peer: stream.getPeer() });
+      const said = { worker: ref.worker, peer: stream.getPeer() };
+      this.#log.info("stream.opened", said);
       const end = (): void => {
         unsubscribe();
         if (!this.#streams.delete(stream)) return;
         this.#metrics.scalerStreams.set(this.#streams.size);
-        this.#log.info("stream.closed", { worker: ref.worker, peer: stream.getPeer() });
+        this.#log.info("stream.closed", said);
       };
       // By KEDA, by a lost connection, by us.
       for (const event of ["cancelled", "finish", "close", "error"]) stream.once(event, end);
