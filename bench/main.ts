@@ -16,9 +16,10 @@ import { reportDir, reportText, saveReport } from "./harness/report.ts";
 import type { Bench } from "./harness/stage.ts";
 import { keda } from "./keda.ts";
 import { latency } from "./latency.ts";
+import { scale } from "./scale.ts";
 
 /** In this order: those that need the API server alone come first. */
-const benches: readonly Bench[] = [dispatch, latency, growth, keda];
+const benches: readonly Bench[] = [dispatch, latency, growth, keda, scale];
 const names = benches.map(({ name }) => name);
 
 const usage = `Usage: node bench/main.ts [${names.join("|")}]... [options]

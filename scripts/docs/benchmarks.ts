@@ -12,7 +12,7 @@ export function savedReports(folder = reportDir): SavedReport[] {
     .sort((a, b) => order(a.name) - order(b.name) || a.name.localeCompare(b.name));
 }
 
-const ORDER = ["dispatch", "latency", "growth", "keda"];
+const ORDER = ["dispatch", "latency", "growth", "keda", "scale"];
 
 function order(name: string): number {
   const index = ORDER.indexOf(name);

@@ -11,12 +11,15 @@ const release = z.object({ version: z.number(), info: z.object({ status: z.strin
 
 const SETTLE_TIMEOUT = "5m";
 
+type Access = Pick<Target, "binDir" | "context" | "kubeconfig">;
+type Names = Pick<Profile, "release" | "namespace">;
+
 /** The chart's release on one cluster. */
 export class HelmRelease {
-  readonly #target: Target;
-  readonly #profile: Profile;
+  readonly #target: Access;
+  readonly #profile: Names;
 
-  constructor(options: { readonly target: Target; readonly profile: Profile }) {
+  constructor(options: { readonly target: Access; readonly profile: Names }) {
     this.#target = options.target;
     this.#profile = options.profile;
   }
