@@ -34,7 +34,10 @@ describe("the environment of a service", () => {
       JOB_NAMESPACES: ["millrace-jobs", "other"],
     });
     expect(readMonitorEnv(valid)).toMatchObject({ HISTORY: 30 * 86_400_000, STORE_SIZE: 8 * 2 ** 30, STREAM_REPLICAS: 1 });
-    expect(readScalerEnv({ MILLRACE_INSTANCE: "millrace.millrace" })).toMatchObject({ GRPC_SERVER_PORT: 9090, HTTP_SERVER_PORT: 8080 });
+    expect(readScalerEnv({ MILLRACE_INSTANCE: "millrace.millrace" })).toMatchObject({
+      GRPC_SERVER_PORT: 9090,
+      HTTP_SERVER_PORT: 8080,
+    });
   });
 
   it("says every problem at once, by name, and quotes no value", () => {

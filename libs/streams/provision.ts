@@ -3,6 +3,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import { MillraceError } from "../contract/errors.ts";
 import type { DispatchConfig } from "../contract/queue-config.ts";
 import { STREAM } from "../contract/streams.ts";
+import { subjectsOverlap } from "../contract/work-config.ts";
 import { isMissing } from "./errors.ts";
 import {
   type DesiredConsumer,
@@ -50,8 +51,14 @@ export class Provisioner {
 
   async consumers(config: DispatchConfig): Promise<void> {
     const manager = await jetstreamManager(this.#connection);
-    await ensureWorkSubjects(manager, workSubjects(config));
-    for (const desired of desiredConsumers(config, this.#options)) await ensureConsumer(manager, desired);
+    const steps = [
+      () => ensureWorkSubjects(manager, workSubjects(config)),
+      ...desiredConsumers(config, this.#options).map((desired) => () => ensureConsumer(manager, desired)),
+    ];
+    // What the broker refuses of one keeps no other from being there.
+    const failures: unknown[] = [];
+    for (const step of steps) await step().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   }
 }
 
@@ -70,12 +77,16 @@ async function ensureConsumer(manager: JetStreamManager, { stream, config }: Des
   }
 }
 
-/** A subject that no worker takes any more stays while messages of it wait: WORK would keep them, and take no more of them. */
+/**
+ * A subject that no worker takes any more stays while messages of it wait: WORK would keep them, and take no more of them. Not one that overlaps
+ * with a worker's, which the broker refuses: that one goes, and what waits there is told and cleared as what reaches nobody is.
+ */
 async function ensureWorkSubjects(manager: JetStreamManager, wanted: readonly string[]): Promise<void> {
   const { config } = await manager.streams.info(STREAM.work);
   const subjects = new Set(wanted);
   for (const subject of config.subjects) {
-    if (!subjects.has(subject) && (await holdsAny(manager, subject))) subjects.add(subject);
+    const isInTheWay = wanted.some((one) => subjectsOverlap(one, subject));
+    if (!isInTheWay && (await holdsAny(manager, subject))) subjects.add(subject);
   }
   if (subjects.size === config.subjects.length && config.subjects.every((subject) => subjects.has(subject))) return;
   await manager.streams.update(STREAM.work, { ...config, subjects: [...subjects] });

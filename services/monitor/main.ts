@@ -137,12 +137,13 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const workers = new WorkerWatch({
     client,
     connection,
-    broker,
+    store,
     instance,
     namespace: env.POD_NAMESPACE,
     config,
     ackWaitMs,
     upForMs: () => link.upForMs(),
+    patience: () => new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER }),
     underWay: workerLooks,
     metrics,
     log,
@@ -158,7 +159,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     const patience = new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER });
     const workerTerm = await workers.term();
     const others = [
-      await StrandedMessages.open({ connection, queues, log }),
+      await StrandedMessages.open({ connection, queues, workers: () => config.current.workers, log }),
       consumers,
       await UnroutedMessages.open({ connection, instance, store, queues, patience, metrics, log }),
       new SleepingRecords({ store, missing, queues, patience, nowMs, metrics, log }),

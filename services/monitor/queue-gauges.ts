@@ -1,9 +1,13 @@
-import { AckPolicy, type ConsumerInfo, DeliverPolicy, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import { type ConsumerInfo, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { queueOfConsumer, STREAM } from "../../libs/contract/streams.ts";
 import { deadLettersFilter } from "../../libs/contract/subjects.ts";
 import { type Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
+import { countMessages } from "../../libs/streams/message-counts.ts";
 import { nextMessage } from "../../libs/streams/next-message.ts";
+
+/** They have a gauge of their own. */
+const WORK_DEAD_LETTERS = deadLettersFilter("work");
 
 /** What is known of one queue after its two consumers were asked. */
 interface Backlog {
@@ -67,25 +71,17 @@ export class QueueGauges {
   /** Entries of queues that are not configured, as those of a misspelt subject, stand together. */
   async #countDeadLetters(queues: readonly string[]): Promise<void> {
     const counts = new Map<string, number>();
-    for (const queue of queues) counts.set(queue, await this.#count(STREAM.deadLetters, deadLettersFilter(queue)));
+    // Every entry has a subject of its own, so that a list of subjects would be as long as the DLQ.
+    for (const queue of queues) counts.set(queue, await this.#count(deadLettersFilter(queue)));
     const { state } = await this.#manager.streams.info(STREAM.deadLetters);
-    const configured = [...counts.values()].reduce((sum, count) => sum + count, 0);
+    const ofWorkers = await this.#count(WORK_DEAD_LETTERS);
+    const configured = [...counts.values()].reduce((sum, count) => sum + count, ofWorkers);
     counts.set(UNCONFIGURED_QUEUE, Math.max(0, state.messages - configured));
     this.#metrics.deadLetters.reset();
     for (const [queue, count] of counts) this.#metrics.deadLetters.set({ queue }, count);
   }
 
-  /** Every entry has a subject of its own, so that a list of subjects would be as long as the DLQ; a consumer begins with their number. */
-  async #count(stream: string, filter: string): Promise<number> {
-    const { name, num_pending } = await this.#manager.consumers.add(stream, {
-      filter_subject: filter,
-      deliver_policy: DeliverPolicy.All,
-      ack_policy: AckPolicy.None,
-      mem_storage: true,
-      num_replicas: 1,
-      inactive_threshold: 30_000_000_000,
-    });
-    await this.#manager.consumers.delete(stream, name);
-    return num_pending;
+  #count(filter: string): Promise<number> {
+    return countMessages(this.#manager, STREAM.deadLetters, filter);
   }
 }

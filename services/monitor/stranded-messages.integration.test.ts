@@ -17,7 +17,12 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const { signal } = new AbortController();
 const open = () =>
-  StrandedMessages.open({ connection: bench.connection, queues: () => ({ default: {}, gone: {} }), log: silentLog });
+  StrandedMessages.open({
+    connection: bench.connection,
+    queues: () => ({ default: {}, gone: {} }),
+    workers: () => ({ resize: {} }),
+    log: silentLog,
+  });
 const consumers = async () => (await bench.manager.streams.info(STREAM.jobs)).state.consumer_count;
 
 it("what is acknowledged and still there, as after a full disk, is delivered again; what is held or waits is left alone", async () => {

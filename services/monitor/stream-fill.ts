@@ -7,6 +7,9 @@ import type { Broker } from "../../libs/streams/broker.ts";
 const ALARMS: readonly { readonly stream: string; readonly share: number; readonly consequence: string }[] = [
   { stream: STREAM.jobs, share: 0.9, consequence: "when it is full, producers are refused" },
   { stream: STREAM.retry, share: 0.5, consequence: "when it is full, the oldest retries are lost" },
+  { stream: STREAM.work, share: 0.9, consequence: "when it is full, producers are refused" },
+  { stream: STREAM.workRetry, share: 0.5, consequence: "when it is full, the oldest retries of workers are lost" },
+  { stream: bucketStream(BUCKET.claims), share: 0.8, consequence: "when it is full, no worker can take a message" },
   { stream: STREAM.deadLetters, share: 0.8, consequence: "when it is full, failed jobs keep their slots" },
   { stream: bucketStream(BUCKET.records), share: 0.8, consequence: "when it is full, no other job can be recorded or settled" },
 ];

@@ -13,6 +13,7 @@ import { Metrics } from "../../libs/runtime/metrics.ts";
 import { ClaimStore } from "../../libs/streams/claims.ts";
 import { replySubject } from "../../libs/streams/messages.ts";
 import { type Delivered, INSTANCE, type Workbench } from "../../libs/streams/testing/workbench.ts";
+import { Patience } from "../monitor/patience.ts";
 import { WorkerWatch } from "../monitor/workers/worker-watch.ts";
 
 export const WORKER = "resize";
@@ -146,6 +147,8 @@ export class WorkerCluster implements AsyncDisposable {
 export class WorkerMonitor implements AsyncDisposable {
   readonly metrics = new Metrics("monitor");
   readonly watch: WorkerWatch;
+  /** How long it has had patience. */
+  waitedMs = 0;
   #config: DispatchConfig;
   readonly #listeners = new Set<(config: DispatchConfig) => void>();
   #services: readonly { start(): Promise<void>; stop(): Promise<void> }[] = [];
@@ -165,7 +168,7 @@ export class WorkerMonitor implements AsyncDisposable {
     this.watch = new WorkerWatch({
       client: cluster.server.client,
       connection: streams.connection,
-      broker: streams.store.broker,
+      store: streams.store,
       instance: INSTANCE,
       namespace: NAMESPACE,
       config: {
@@ -180,6 +183,7 @@ export class WorkerMonitor implements AsyncDisposable {
       },
       ackWaitMs: options.ackWaitMs ?? ACK_WAIT_MS,
       upForMs: options.upForMs ?? (() => 3_600_000),
+      patience: () => new Patience({ afterMs: 600_000, nowMs: () => this.waitedMs }),
       underWay: new WorkUnderWay("workers", { stallAfterMs: 900_000 }),
       metrics: this.metrics,
       log: silentLog,

@@ -9,12 +9,18 @@ import type { Log } from "../../../libs/runtime/log.ts";
 import type { Metrics } from "../../../libs/runtime/metrics.ts";
 import type { Broker } from "../../../libs/streams/broker.ts";
 import { ClaimStore } from "../../../libs/streams/claims.ts";
+import type { JobStore } from "../../../libs/streams/job-store.ts";
+import type { Patience } from "../patience.ts";
 import type { Sweep } from "../sweeper.ts";
 import { WorkQueue } from "../work-queue.ts";
 import { BusyPods } from "./busy-pods.ts";
 import { ClaimsWatch } from "./claims-watch.ts";
 import { HandBack } from "./hand-back.ts";
+import { LiveClaims } from "./live-claims.ts";
+import { RemovedWorkers } from "./removed-workers.ts";
 import { StaleClaims } from "./stale-claims.ts";
+import { UnroutedWork } from "./unrouted-work.ts";
+import { WorkerGauges } from "./worker-gauges.ts";
 import { WorkerPods } from "./worker-pods.ts";
 
 /** Pods that are looked at at once; each look is a write for each claim of a dead one. */
@@ -23,7 +29,7 @@ const CONCURRENCY = 8;
 export interface WorkerWatchOptions {
   readonly client: KubeClient;
   readonly connection: NatsConnection;
-  readonly broker: Pick<Broker, "bySequence" | "clockOffsetMs"> & Broker;
+  readonly store: Pick<JobStore, "deadLetters" | "messages"> & { readonly broker: Broker };
   readonly instance: Instance;
   readonly namespace: string;
   readonly config: {
@@ -34,7 +40,9 @@ export interface WorkerWatchOptions {
   /** For how long the broker has been reached. */
   readonly upForMs: () => number;
   readonly underWay: Pick<WorkUnderWay, "begin">;
-  readonly metrics: Pick<Metrics, "workerHandbacks" | "reconcileFailures">;
+  /** How long what no worker takes is waited for. */
+  readonly patience: () => Patience;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -82,11 +90,12 @@ export class WorkerWatch implements Service {
     readonly sweeps: readonly Sweep[];
     readonly claims: ClaimsWatch;
   }> {
-    const { client, namespace, connection, broker, config, ackWaitMs, upForMs, underWay, metrics, log } = this.#options;
+    const { client, namespace, connection, config, ackWaitMs, upForMs, underWay, metrics, log } = this.#options;
     const { pods } = this;
+    const { broker } = this.#options.store;
     const workers = () => config.current.workers;
     const nowMs = async (): Promise<number> => Date.now() + (await broker.clockOffsetMs());
-    const store = new ClaimStore({ broker });
+    const claimStore = new ClaimStore({ broker });
     const claims = await ClaimsWatch.open({
       connection,
       onClaim: (claim, before) => {
@@ -102,7 +111,7 @@ export class WorkerWatch implements Service {
       log,
     });
     const nak = (ack: string): void => connection.publish(ack, "-NAK");
-    const handBack = new HandBack({ claims, store, pods, nak, ackWaitMs, nowMs, upForMs, workers, metrics, log });
+    const handBack = new HandBack({ claims, store: claimStore, pods, nak, ackWaitMs, nowMs, upForMs, workers, metrics, log });
     const busy = new BusyPods({ claims, pods, api: new WorkerPodsApi({ client, namespace }), workers, log });
     const queue = new WorkQueue({
       handle: (uid) => handBack.look(uid),
@@ -139,7 +148,30 @@ export class WorkerWatch implements Service {
       await claims.sweep();
       lookAtAll();
     };
-    const sweeps = [{ sweep }, new StaleClaims({ claims, store, broker, ackWaitMs, nowMs, log })];
+    const live = new LiveClaims({ claims, ackWaitMs, nowMs });
+    const patience = this.#options.patience();
+    const { store } = this.#options;
+    const sweeps = [
+      { sweep },
+      new StaleClaims({ claims, store: claimStore, broker, ackWaitMs, nowMs, log }),
+      await RemovedWorkers.open({
+        connection,
+        workers,
+        isConsumerHeld: (stream, consumer) => live.isConsumerHeld(stream, consumer),
+        patience,
+        log,
+      }),
+      await UnroutedWork.open({
+        connection,
+        store,
+        workers,
+        isHeld: (stream, seq) => live.isHeld(stream, seq),
+        patience,
+        metrics,
+        log,
+      }),
+      await WorkerGauges.open({ connection, workers, metrics }),
+    ];
     return { services: [queue, busy, term, claims], sweeps, claims };
   }
 }
