@@ -36,6 +36,7 @@ export class WorkerCluster implements AsyncDisposable {
   readonly forbidden = new Set<"list" | "patch">();
   readonly patches: { readonly pod: string; readonly cost: string | null }[] = [];
   readonly #watches = new Set<Asked["response"]>();
+  readonly #events: { readonly version: number; readonly line: string }[] = [];
   #version = 1;
 
   private constructor(server: FakeApiServer) {
@@ -109,7 +110,9 @@ export class WorkerCluster implements AsyncDisposable {
   #tell(type: string, pod: V1Pod): void {
     this.#version += 1;
     const object = { ...pod, metadata: { ...pod.metadata, resourceVersion: String(this.#version) } };
-    for (const response of this.#watches) response.write(`${JSON.stringify({ type, object })}\n`);
+    const line = `${JSON.stringify({ type, object })}\n`;
+    this.#events.push({ version: this.#version, line });
+    for (const response of this.#watches) response.write(line);
   }
 
   #answer({ method, path, query, body, response }: Asked): void {
@@ -126,6 +129,8 @@ export class WorkerCluster implements AsyncDisposable {
       return;
     }
     response.writeHead(200).flushHeaders();
+    const since = Number(query.get("resourceVersion"));
+    for (const { version, line } of this.#events) if (version > since) response.write(line);
     this.#watches.add(response);
     response.on("close", () => this.#watches.delete(response));
   }

@@ -316,6 +316,41 @@ describe("W1: leaders, brokers and watches come and go", () => {
   });
 });
 
+describe("busy pods", () => {
+  const costs = (pod: string) => cluster.patches.filter((patch) => patch.pod === pod).map(({ cost }) => cost);
+
+  it("are marked as soon as they hold a message, where that is wanted, and a mark that was left is taken off", async () => {
+    await monitor[Symbol.asyncDispose]();
+    cluster.add("idle", running(), { cost: "100" });
+    monitor = await new WorkerMonitor({ cluster, streams, worker: { deletionCost: true } }).lead();
+    cluster.add("a");
+    await held();
+    await until(() => expect(costs("a")).toEqual(["100"]));
+    await until(() => expect(costs("idle")).toEqual([null]));
+  });
+
+  it("are left alone where that is not wanted; and messages come back where it is not allowed", async () => {
+    cluster.add("a");
+    await handedBackOnceEnded("a");
+    expect(cluster.patches).toEqual([]);
+    await monitor[Symbol.asyncDispose]();
+    for (const stream of ["WORK", "KV_millrace_claims"]) await streams.manager.streams.purge(stream);
+    cluster.forbidden.add("patch");
+    monitor = await new WorkerMonitor({ cluster, streams, worker: { deletionCost: true } }).lead();
+    cluster.add("b");
+    await handedBackOnceEnded("b");
+    await until(() => expect(monitor.watch.notes()).toEqual([expect.stringContaining("cannot be marked")]));
+  });
+
+  async function handedBackOnceEnded(pod: string): Promise<void> {
+    const message = await held(pod);
+    await until(() => expect(monitor.watch.pods.sighting(`uid-${pod}`)).toBeDefined());
+    if (cluster.forbidden.has("patch")) await until(() => expect(costs(pod)).toEqual(["100"]));
+    cluster.becomes(pod, ended(1, "Error"));
+    await handedBack(message);
+  }
+});
+
 /** The monitor's next swap of a claim waits until it is let go. */
 function stoppedAtSwap(): { readonly store: PromiseWithResolvers<void>; readonly spied: Promise<void> } {
   const store = Promise.withResolvers<void>();
