@@ -266,6 +266,21 @@ describe("W1: leaders, brokers and watches come and go", () => {
     expect(await handedBack(message)).toMatchObject({ failures: 1 });
   });
 
+  it("two that lead at once count a death once", async () => {
+    const second = await new WorkerMonitor({ cluster, streams }).lead();
+    await until(() => expect(second.watch.pods.problem()).toBeUndefined());
+    cluster.add("a");
+    const all = await Promise.all([1, 2, 3].map(() => workers.publish()));
+    const messages = [];
+    for (const _ of all) messages.push(await workers.take(holderOf("a")));
+    cluster.becomes("a", ended(137, "OOMKilled"));
+    for (const _ of all) await workers.deliver();
+    await monitor.sweep();
+    await second.sweep();
+    await second[Symbol.asyncDispose]();
+    for (const { key } of messages) expect(await workers.claim(key)).toMatchObject({ failures: 1, free: 0 });
+  });
+
   it("a broker that starts anew, and may deliver by itself what it has forgotten to have delivered", async () => {
     cluster.add("a");
     const counted = ({ key }: Held) => until(async () => expect(await workers.claim(key)).toMatchObject({ failures: 1 }));
