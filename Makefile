@@ -68,6 +68,7 @@ clean: ## remove what builds left in the checkout
 
 $(INSTALLED): package-lock.json package.json cli/package.json
 	@command -v npm >/dev/null || { echo "npm is missing. Install it with: apt-get install npm" >&2; exit 1; }
+	@[ ! -L node_modules ] || { echo "node_modules is a link: installing would replace what it leads to. Remove the link, and run the same command again." >&2; exit 1; }
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is missing (Kubernetes is built from its modules). Install it from your distribution's golang package" >&2; exit 1; }
 	@$(LOCKED) bash -c 'for file in $^; do [ $@ -nt $$file ] || stale=1; done; [ -z "$${stale:-}" ] && exit 0; \
 	  npm ci --no-audit --no-fund --loglevel=error && touch $@ && exit 0; \
