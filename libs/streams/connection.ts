@@ -35,12 +35,15 @@ const MINIMUM = [
 
 /**
  * Connects as soon as NATS answers, so that a service and its broker may start in any order; then reconnects for ever.
- * @throws MillraceError `NATS_TOO_OLD`; `NATS_UNREACHABLE` when there is no `onUnreachable` to be told of failed tries instead
+ * @throws MillraceError `NATS_TOO_OLD`; `NATS_UNREACHABLE` when there is no `onUnreachable` to be told of failed tries instead; `START_CANCELLED`
+ * after the signal
  */
 export async function connectNats(options: {
   readonly settings: NatsSettings;
   readonly name: string;
   readonly onUnreachable?: (problem: string) => void;
+  /** Aborted: it tries no more. */
+  readonly signal?: AbortSignal;
 }): Promise<NatsConnection> {
   const connection = await openAtLast(options);
   const version = connection.info?.version ?? "";
@@ -61,7 +64,8 @@ async function openAtLast(options: Parameters<typeof connectNats>[0]): Promise<N
     } catch (error) {
       if (options.onUnreachable === undefined) throw error;
       options.onUnreachable(errorText(error));
-      await pause(backoff.nextMs(), NEVER);
+      await pause(backoff.nextMs(), options.signal ?? NEVER);
+      if (options.signal?.aborted === true) throw new MillraceError("START_CANCELLED", "stopped before NATS was reached");
     }
   }
 }

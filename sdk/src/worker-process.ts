@@ -112,13 +112,17 @@ export class WorkerProcess {
     const connecting = connectNats({
       settings: settings.nats,
       name: `millrace-worker ${settings.name} ${settings.holder.podName}`,
+      signal: stop,
       onUnreachable: (problem) => {
         this.#link.failed(problem);
         log.warn("nats.unreachable", { problem });
       },
     });
     const connection = await Promise.race([connecting, aborted(stop)]);
-    if (connection === undefined) return undefined;
+    if (connection === undefined) {
+      void connecting.then((late) => late.close()).catch(() => {});
+      return undefined;
+    }
     void this.#link.follow(connection);
     const store = await this.#open(connection, stop);
     if (store !== undefined) return this.#assemble(connection, store);
