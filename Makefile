@@ -66,7 +66,7 @@ chart: $(INSTALLED) ## write charts/millrace from synth/
 clean: ## remove what builds left in the checkout
 	rm -rf node_modules dist
 
-$(INSTALLED): package-lock.json package.json cli/package.json
+$(INSTALLED): package-lock.json package.json cli/package.json sdk/package.json
 	@command -v npm >/dev/null || { echo "npm is missing. Install it with: apt-get install npm" >&2; exit 1; }
 	@[ ! -L node_modules ] || { echo "node_modules is a link: installing would replace what it leads to. Remove the link, and run the same command again." >&2; exit 1; }
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is missing (Kubernetes is built from its modules). Install it from your distribution's golang package" >&2; exit 1; }
