@@ -1,4 +1,5 @@
 import { FAILURE_CLASSES } from "../../libs/contract/failure-class.ts";
+import { PROCESS_ENDS } from "../../libs/contract/worker-end.ts";
 import { type MetricDeclaration, Metrics, UNCONFIGURED_QUEUE } from "../../libs/runtime/metrics.ts";
 import { BLOCK_CAUSES } from "../../services/dispatcher/block-cause.ts";
 
@@ -32,17 +33,18 @@ No label holds an id, a name that a producer chose, or anything else that grows 
 |---|---|
 | \`service\` | on every series: the service that exports it |
 | \`queue\` | the queues of the configuration. \`${UNCONFIGURED_QUEUE}\` stands for all that it does not have: queues that were taken out, misspelt subjects |
-| \`namespace\` | namespaces in which the configuration lets Jobs run; of a watch of \`configmaps\` the release's own |
-| \`class\` | of failures ${quoted(FAILURE_CLASSES)} ([Concepts](concepts.md)); of attempts \`succeeded\`, too |
+| \`namespace\` | namespaces in which the configuration lets Jobs run; of a watch of \`configmaps\` or \`worker-pods\` the release's own |
+| \`class\` | of failures ${quoted(FAILURE_CLASSES)} ([Concepts](concepts.md)); of attempts \`succeeded\`, too; of workers' processes ${quoted(PROCESS_ENDS)} |
 | \`reason\` | ${quoted(BLOCK_CAUSES)}: why the API server took no Job |
 | \`code\` | of rejections the code of the error, such as \`JOB_SPEC_INVALID\`; of requests the HTTP status, \`0\` without an answer |
 | \`outcome\` | of attempts \`succeeded\`, \`failed\`, \`cancelled\`; of spans \`exported\`, \`dropped\`; of looks \`confirmed\`, \`failed\` |
-| \`worker\` | the workers of the configuration |
+| \`worker\` | the workers of the configuration; of messages that were handed back \`${UNCONFIGURED_QUEUE}\` for all others |
+| \`state\` | of a worker's messages: \`waiting\`, \`held\`, \`sleeping\` |
 | \`cause\` | \`published\`, \`due\` (a retry that slept), \`polled\`, \`asked\` (by KEDA), \`began\`, \`reconnected\` |
 | \`active\` | \`true\`, \`false\` |
-| \`kind\` | of watches \`jobs\`, \`pods\`, \`configmaps\` |
+| \`kind\` | of watches \`jobs\`, \`pods\`, \`worker-pods\`, \`configmaps\` |
 | \`method\` | \`GET\`, \`POST\`, \`PUT\`, \`PATCH\`, \`DELETE\` |
 | \`version\` | of the image |
-| \`stream\` | \`JOBS\`, \`RETRY\`, \`DLQ\`, \`KV_millrace_jobs\` |
+| \`stream\` | \`JOBS\`, \`RETRY\`, \`DLQ\`, \`WORK\`, \`WORK_RETRY\`, \`KV_millrace_jobs\`, \`KV_millrace_claims\` |
 `;
 }
