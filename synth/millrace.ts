@@ -52,6 +52,7 @@ many pods as its \`min\` says, and at least one.
 
 - \`trigger: push\` (the default): Millrace's scaler tells KEDA of a message when it comes. \`trigger: poll\`: KEDA asks NATS' monitoring port every
   \`keda.pollingInterval\` seconds, without the scaler. Of a NATS that is not part of the release \`nats.monitoring\` says where that is.
+- \`timeout\`, \`concurrency\` and \`retry\` win over what the program says itself, with their defaults, too: KEDA and the grace period go by them.
 - There is a pod for every \`lagThreshold\` messages that wait or are being worked on. Sleeping retries do not count until they are due.
 - A pod that is to go finishes what it has: its grace period is \`timeout\` and 30 s.
 - \`deletionCost: true\` lets idle pods go before busy ones. The monitor then may \`patch\` pods in the release's namespace. A Role cannot

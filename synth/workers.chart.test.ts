@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import { dispatchConfig } from "../libs/contract/queue-config.ts";
 import { parseDurationMs } from "../libs/contract/units.ts";
 import { natsEnv } from "../libs/streams/connection.ts";
+import { defineWorker } from "../sdk/src/worker.ts";
+import { workerEnv, workerSettings } from "../sdk/src/worker-env.ts";
 import { helmCommand } from "./testing/helm-command.ts";
 import { byName, CHART, type Document, deployedPod, environment, ofKind, only, rendered } from "./testing/rendered.ts";
 import { ELSEWHERE, installed, json, RESIZE, resize, withResize, workers } from "./testing/worker-release.ts";
@@ -63,6 +65,21 @@ describe("a worker", () => {
     const fields = deployedPod(all, RESIZE).containers[0]?.env?.flatMap(({ valueFrom }) => valueFrom?.fieldRef?.fieldPath ?? []);
     expect(fields).toEqual(["metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName"]);
     expect(deployedPod(all, RESIZE).terminationGracePeriodSeconds).toBe(120);
+  });
+
+  it("is a process of the SDK: that knows every variable, and accepts the values", async () => {
+    const all = await installed(...withResize({ timeout: "1m", concurrency: 3, retry: { attempts: 5 } }));
+    const given = environment(all, RESIZE);
+    expect(Object.keys(workerEnv)).toEqual(expect.arrayContaining(Object.keys(given)));
+    const worker = defineWorker({ queue: "another", handler: () => Promise.resolve() });
+    const { settings } = workerSettings([worker], { ...given, POD_UID: "uid" });
+    expect(settings).toMatchObject({
+      name: "resize",
+      concurrency: 3,
+      timeoutMs: 60_000,
+      graceMs: 80_000,
+      retry: { attempts: 5 },
+    });
   });
 
   it("has its image as it is written, and Secrets as its user says", async () => {

@@ -8,7 +8,7 @@ import { manifest } from "../helm/templated.ts";
 import { v } from "../values.ts";
 import { natsMonitoring } from "./nats.ts";
 import { scalerAddress } from "./scaler.ts";
-import { isPoll, isPush, secondsOf, WORKER_LABEL, type Worker, workerName } from "./worker-values.ts";
+import { isPoll, isPush, secondsOf, type Worker, workerLabels, workerName } from "./worker-values.ts";
 
 /** `keda.sh/v1alpha1`, as far as the chart writes it; checked against the types of KEDA 2.21. */
 interface ScaledObject {
@@ -29,13 +29,13 @@ interface ScaledObject {
  * can say how much work there is, the pods stay as many as they are, instead of becoming a number that somebody once guessed.
  */
 export function scaledObject(scope: Construct, worker: Worker): void {
-  const { name, values } = worker;
+  const { values } = worker;
   const keda = new Construct(scope, "keda");
   when(keda, v.keda.enabled);
   manifest<ScaledObject>(keda, "scaled-object", {
     apiVersion: "keda.sh/v1alpha1",
     kind: "ScaledObject",
-    metadata: { name: workerName(worker), labels: { app: `${name}`, [WORKER_LABEL]: `${name}` } },
+    metadata: { name: workerName(worker), labels: workerLabels(worker) },
     spec: {
       scaleTargetRef: { name: workerName(worker) },
       minReplicaCount: values.min,

@@ -1,3 +1,4 @@
+import { LABEL } from "../../libs/contract/names.ts";
 import type { Check } from "../helm/chart-files.ts";
 import { checkEach, type Entry } from "../helm/entries.ts";
 import { anyOf, argument, condition, Expression, expressionOf, filled, goString, include, not, raw } from "../helm/expression.ts";
@@ -12,11 +13,11 @@ export const hasWorkers = condition(`not (empty ${v.workers.code})`);
 /** Whether the monitor marks the busy pods of some worker. */
 export const marksBusyPods = filled(include("millrace.markedWorkers"));
 
+/** On its objects and its pods. */
+export const workerLabels = ({ name }: Worker) => ({ [LABEL.app]: `${name}`, [LABEL.worker]: `${name}` });
+
 /** The name of a worker's Deployment and of its ScaledObject. */
 export const workerName = ({ name }: Worker): string => named(`worker-${name}`);
-
-/** Which worker a pod is of. */
-export const WORKER_LABEL = "millrace.dev/worker";
 
 const triggerIs = ({ values }: Worker, trigger: string) => condition(`eq ${argument(values.trigger)} ${goString(trigger)}`);
 export const isPush = (worker: Worker) => triggerIs(worker, "push");

@@ -1,6 +1,8 @@
 import type { V1Deployment, V1EnvVar, V1LocalObjectReference } from "@kubernetes/client-node";
 import type { App } from "cdk8s";
 import { Construct } from "constructs";
+import { LABEL } from "../../libs/contract/names.ts";
+import { WORKER_CONTAINER } from "../../libs/contract/worker-end.ts";
 import type { Check } from "../helm/chart-files.ts";
 import { given, items } from "../helm/collections.ts";
 import { eachEntry, inFile, when } from "../helm/documents.ts";
@@ -13,7 +15,7 @@ import { allowIngress } from "./network.ts";
 import { scaledObject } from "./scaled-object.ts";
 import { fromPod, HTTP, HTTP_PORT, podName, podNamespace, probes, type Variable } from "./service.ts";
 import { serviceMonitor } from "./service-monitor.ts";
-import { hasWorkers, secondsAfter, WORKER_LABEL, type Worker, workerChecks, workerName } from "./worker-values.ts";
+import { hasWorkers, secondsAfter, type Worker, workerChecks, workerLabels, workerName } from "./worker-values.ts";
 
 /** After its time a handler is aborted, and killed 10 s later: the process must not go before that. */
 const GRACE_SECONDS = 20;
@@ -37,7 +39,7 @@ export function worker(app: App): Check[] {
 
 function deployment(scope: Construct, worker: Worker): void {
   const { name, values } = worker;
-  const own = { app: `${name}`, [WORKER_LABEL]: `${name}` };
+  const own = workerLabels(worker);
   manifest<V1Deployment>(scope, "deployment", {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -46,10 +48,10 @@ function deployment(scope: Construct, worker: Worker): void {
       // Nobody else may set what KEDA sets: an upgrade would undo it.
       replicas: given(not(v.keda.enabled), new Expression<number>(`max ${argument(values.min)} 1`, "int")),
       strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-      selector: { matchLabels: { ...selectorLabels("worker"), [WORKER_LABEL]: `${name}` } },
+      selector: { matchLabels: { ...selectorLabels("worker"), [LABEL.worker]: `${name}` } },
       template: {
         metadata: {
-          labels: { ...own, "millrace.dev/instance": release.instance, ...podLabels("worker", values.podLabels) },
+          labels: { ...own, [LABEL.instance]: release.instance, ...podLabels("worker", values.podLabels) },
           annotations: podAnnotations(values.podAnnotations),
         },
         spec: {
@@ -63,8 +65,7 @@ function deployment(scope: Construct, worker: Worker): void {
           securityContext: RESTRICTED_POD,
           containers: [
             {
-              // By this name the monitor finds what became of the process.
-              name: "worker",
+              name: WORKER_CONTAINER,
               image: values.image,
               imagePullPolicy: values.pullPolicy,
               command: values.command,

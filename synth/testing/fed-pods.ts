@@ -41,6 +41,9 @@ export const hasWorkers = ({ workers }: Loose): boolean => Object.keys(workers).
 const once = (list: Loose[]): Loose[] =>
   list.filter((one, at) => list.findIndex((other) => JSON.stringify(other) === JSON.stringify(one)) === at);
 
+const pullSecrets = (common: Loose[], more: Loose[] | undefined): Loose[] =>
+  more === undefined ? common : once([...common, ...more]);
+
 export function podFields(
   where: string,
   template: V1PodTemplateSpec | undefined,
@@ -59,11 +62,7 @@ export function podFields(
     ["tolerations", spec?.tolerations, unlessEmpty(own.tolerations)],
     ["affinity", spec?.affinity, unlessEmpty(own.affinity)],
     ["priorityClassName", spec?.priorityClassName, own.priorityClassName || undefined],
-    [
-      "imagePullSecrets",
-      spec?.imagePullSecrets,
-      unlessEmpty(once([...values.global.imagePullSecrets, ...(own.imagePullSecrets ?? [])])),
-    ],
+    ["imagePullSecrets", spec?.imagePullSecrets, unlessEmpty(pullSecrets(values.global.imagePullSecrets, own.imagePullSecrets))],
   ];
   return fields.map(([field, is, wanted]) => ({ where: `${where}: ${field}`, is, wanted }));
 }
