@@ -26,6 +26,8 @@ describe("contradictions are refused:", () => {
     [{ resize: { ...resize, min: 3, max: 2 } }, "workers.resize: min is 3, more than max, which is 2"],
     [{ resize: { ...resize, min: 11 } }, "workers.resize: min is 11, more than max, which is 10"],
     [{ resize: { ...resize, timeout: "0s" } }, "workers.resize.timeout is 0s, but must be more than 0s"],
+    [{ resize: { ...resize, timeout: "315360000001ms" } }, "workers.resize.timeout is 315360000001ms, but must be"],
+    [{ resize: { ...resize, timeout: "3651d0s" } }, "workers.resize.timeout is 3651d0s, but must be"],
     [{ resize: { ...resize, timeout: "3650d1ms" } }, "workers.resize.timeout is 3650d1ms, but must be"],
     [
       { resize: { ...resize, timeout: "99999999999999999999999h" } },

@@ -139,7 +139,18 @@ describe("durations in seconds", () => {
       .array(amount, { minLength: 1, maxLength: 4 })
       .map((parts) => parts.map(([number, unit, zeros]) => `${zeros}${number}${unit}`).join(""))
       .filter((text) => parseDurationMs(text) > 0 && parseDurationMs(text) <= 3_650 * 86_400_000);
-    const texts = [...fc.sample(duration, { seed: 1, numRuns: 60 }), "1ms", "999ms", "3650d", "08m", "1s1ms", "90m30s"];
+    const texts = [
+      ...fc.sample(duration, { seed: 1, numRuns: 60 }),
+      "1ms",
+      "20000000000ms0h",
+      "315360000000ms",
+      "315359999999ms1ms",
+      "999ms",
+      "3650d",
+      "08m",
+      "1s1ms",
+      "90m30s",
+    ];
     const all = await installed(
       ...workers(
         Object.fromEntries(

@@ -87,9 +87,10 @@
 {{- $unit := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
 {{- $all := 0 -}}
 {{- range regexFindAll "[0-9]+(ms|s|m|h|d)" . -1 -}}
+{{- $each := get $unit (regexFind "[a-z]+$" .) -}}
 {{- $amount := regexFind "^[0-9]+" . | regexFind "[1-9][0-9]*" -}}
-{{- $amount = gt (len $amount) 10 | ternary "9999999999" $amount -}}
-{{- $all = mul $amount (get $unit (regexFind "[a-z]+$" .)) | add $all | min 315360000001 -}}
+{{- $amount = gt (len $amount) 15 | ternary "999999999999999" $amount | min (div 315360000000 $each | add1) -}}
+{{- $all = mul $amount $each | add $all | min 315360000001 -}}
 {{- end -}}
 {{- $all -}}
 {{- end }}
