@@ -41,6 +41,17 @@ describe("a worker", () => {
     expect(only(containers)).toMatchObject({ name: "worker", image: resize.image });
   });
 
+  it("J4: leaves a lost node at once, besides what its user tolerates", async () => {
+    const own = { key: "gpu", operator: "Exists" };
+    const { tolerations } = deployedPod(await installed(...withResize({ tolerations: [own] })), RESIZE);
+    const leaves = { operator: "Exists", effect: "NoExecute", tolerationSeconds: 0 };
+    expect(tolerations).toEqual([
+      { key: "node.kubernetes.io/unreachable", ...leaves },
+      { key: "node.kubernetes.io/not-ready", ...leaves },
+      own,
+    ]);
+  });
+
   it("is told what the SDK reads, and nothing else", async () => {
     const retry = { attempts: 15, backoff: { initial: "41m", increment: "41m", max: "24h" } };
     const all = await installed(...withResize({ concurrency: 4, timeout: "1m30s", retry, env: { SIZE: "200" } }));

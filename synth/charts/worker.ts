@@ -1,4 +1,4 @@
-import type { V1Deployment, V1EnvVar, V1LocalObjectReference } from "@kubernetes/client-node";
+import type { V1Deployment, V1EnvVar, V1LocalObjectReference, V1Toleration } from "@kubernetes/client-node";
 import type { App } from "cdk8s";
 import { Construct } from "constructs";
 import { LABEL } from "../../libs/contract/names.ts";
@@ -21,6 +21,15 @@ import { hasWorkers, secondsAfter, type Worker, workerChecks, workerLabels, work
 const GRACE_SECONDS = 20;
 /** What is left is for the kubelet, and for ending the process. */
 const END_SECONDS = 10;
+
+/**
+ * J4, as jobs do: without these a pod stays on a lost node for five minutes, and its Deployment makes no other for it meanwhile. Who wants it to wait
+ * for longer cannot: of several tolerations of a taint the shortest counts.
+ */
+const LEAVES_LOST_NODES: V1Toleration[] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"].map((key) => ({
+  ...{ key, operator: "Exists", effect: "NoExecute" },
+  tolerationSeconds: 0,
+}));
 
 /** The users' programs: a Deployment for each, and a ScaledObject by which KEDA gives it pods. */
 export function worker(app: App): Check[] {
@@ -81,7 +90,7 @@ function deployment(scope: Construct, worker: Worker): void {
             },
           ],
           nodeSelector: values.nodeSelector,
-          tolerations: values.tolerations,
+          tolerations: [...LEAVES_LOST_NODES, items(values.tolerations)],
           affinity: values.affinity,
           volumes: [{ name: "tmp", emptyDir: {} }, ...natsClientVolumes(workers)],
         },

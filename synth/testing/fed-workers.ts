@@ -29,12 +29,18 @@ const WORKER_DEFAULTS = {
 const REQUESTS = { cpu: "100m", memory: "128Mi" };
 const LIMITS = { memory: "512Mi" };
 
+const LEAVES_LOST_NODES = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"].map((key) => ({
+  ...{ key, operator: "Exists", effect: "NoExecute" },
+  tolerationSeconds: 0,
+}));
+
 const seconds = (duration: string, more = 0): number => Math.ceil(parseDurationMs(duration) / 1000) + more;
 
 export function workerFields(all: Document[], name: string, given: Loose, values: Loose): FedField[] {
   const own = { ...WORKER_DEFAULTS, lagThreshold: given.concurrency ?? 1, ...given };
   const { requests = REQUESTS, limits = LIMITS } = given.resources ?? {};
   const resources = { ...filledOnly("requests", requests), ...filledOnly("limits", limits) };
+  const tolerations = [...LEAVES_LOST_NODES, ...own.tolerations];
   const mine = ({ metadata }: Document) => metadata.name.endsWith(`-worker-${name}`);
   const spec = ofKind<V1Deployment>(all, "Deployment").find(mine)?.spec;
   const pod = spec?.template.spec as V1PodSpec;
@@ -68,7 +74,7 @@ export function workerFields(all: Document[], name: string, given: Loose, values
   ];
   return [
     ...fields.map(([field, is, wanted]) => ({ where: `worker ${name}: ${field}`, is, wanted })),
-    ...podFields(`worker ${name}`, spec?.template, values, { ...own, resources }, OURS_ON_WORKERS),
+    ...podFields(`worker ${name}`, spec?.template, values, { ...own, resources, tolerations }, OURS_ON_WORKERS),
   ];
 }
 
