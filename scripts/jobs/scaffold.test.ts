@@ -26,7 +26,7 @@ it("adds an entry that the services take, and leaves all others and their commen
     "jobs/send-invoice/send-invoice.test.ts",
     "jobs/values.yaml",
   ]);
-  expect(valuesText().startsWith(before)).toBe(true);
+  expect(valuesText().startsWith(`${before}\n  send-invoice:\n    subject:`)).toBe(true);
   const { workers } = parse(valuesText());
   expect(Object.keys(workers)).toEqual([...Object.keys(parse(before).workers), "send-invoice"]);
   expect(workerConfig.parse(workers["send-invoice"])).toMatchObject({ subject: "send-invoice", retry: { attempts: 3 } });

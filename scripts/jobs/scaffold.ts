@@ -30,9 +30,9 @@ export function scaffoldJob(name: string, root: string): string[] {
   const files = { "main.ts": mainText(name), [`${name}.ts`]: workerText(name), [`${name}.test.ts`]: testText(name) };
   mkdirSync(folder);
   for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, file), text);
-  const entry = values.createNode(valuesEntry(name));
-  values.setIn(["workers", name], entry);
-  entry.spaceBefore = true;
+  const key = values.createNode(name);
+  key.spaceBefore = true;
+  values.addIn(["workers"], values.createPair(key, valuesEntry(name)));
   writeFileSync(valuesFile, values.toString({ lineWidth: 130 }));
   return [...Object.keys(files).map((file) => join("jobs", name, file)), join("jobs", "values.yaml")];
 }
