@@ -38,6 +38,9 @@ const SHARE = {
 /** A 1 MiB body and its headers. */
 const MAX_JOB_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024;
 
+/** The most that `workers.<name>.max` may be. */
+const MAX_PODS = 10_000;
+
 /** How long the broker knows the ids that producers and handlers publish with (`Nats-Msg-Id`). */
 const DUPLICATE_WINDOW_MS = 120_000;
 
@@ -160,7 +163,8 @@ export function desiredConsumers(config: DispatchConfig, options: Pick<TopologyO
   });
   const ofWorkers = Object.entries(config.workers).flatMap(([worker, { subject }]) => {
     // What is in flight is what workers asked for, so nothing else needs to hold back.
-    const common = { ...shared, durable_name: workConsumerName(worker), max_ack_pending: -1 };
+    // Each idle pod has a request open; the default of 512 would keep further ones unready, and cannot be changed later.
+    const common = { ...shared, durable_name: workConsumerName(worker), max_ack_pending: -1, max_waiting: MAX_PODS };
     return [
       { stream: STREAM.work, config: { ...common, filter_subject: subject } },
       { stream: STREAM.workRetry, config: { ...common, filter_subject: workRunFilter(worker) } },
