@@ -93,6 +93,10 @@ describe("a worker", () => {
     });
   });
 
+  it("ends when it is told to while it still loads: its program is not process 1, which the kernel would keep that from", async () => {
+    expect(deployedPod(await installed(...withResize()), RESIZE).shareProcessNamespace).toBe(true);
+  });
+
   it("has its image as it is written, and Secrets as its user says", async () => {
     const envFrom = [{ secretRef: { name: "image-jobs" } }];
     const settings = ["--set", "global.imageRegistry=local:5000", ...json("global.imagePullSecrets", [{ name: "all" }])];

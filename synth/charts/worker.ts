@@ -68,6 +68,9 @@ function deployment(scope: Construct, worker: Worker): void {
           // The code is not Millrace's: it has no business with the API server.
           automountServiceAccountToken: false,
           enableServiceLinks: false,
+          // The kernel keeps from process 1 a signal that it does not handle yet: a pod that is deleted while its program loads would stay, and work, for the
+          // whole grace period. Here process 1 is the pod's own.
+          shareProcessNamespace: true,
           imagePullSecrets: pullSecrets(worker),
           priorityClassName: optional(values.priorityClassName),
           terminationGracePeriodSeconds: secondsAfter(values.timeout, GRACE_SECONDS + END_SECONDS),
