@@ -31,12 +31,11 @@ interface WorkerPodsOptions {
   readonly namespace: string;
 }
 
-/** The pods of the workers of one release, and the most that each worker had at once. */
+/** The pods of the workers of one release. */
 export class WorkerPods implements AsyncDisposable {
   readonly #watch: Watch<WorkerPod>;
   readonly #cluster: LocalCluster;
   readonly #listeners = new Set<() => void>();
-  readonly #most = new Map<string, number>();
 
   private constructor(options: WorkerPodsOptions) {
     this.#cluster = options.cluster;
@@ -71,16 +70,6 @@ export class WorkerPods implements AsyncDisposable {
     return found;
   }
 
-  /** The most that there were at once since `forget`. */
-  most(worker: string): number {
-    return this.#most.get(worker) ?? 0;
-  }
-
-  forget(): void {
-    this.#most.clear();
-    this.#count();
-  }
-
   async waitFor(
     what: string,
     worker: string,
@@ -105,6 +94,10 @@ export class WorkerPods implements AsyncDisposable {
     }
   }
 
+  async waitForReady(worker: string, count: number): Promise<void> {
+    await this.waitFor(`${count} pods`, worker, (pods) => pods.filter(({ ready }) => ready).length === count);
+  }
+
   /** As if KEDA had nothing to do: not one pod is left, not even one that is going. */
   async waitForNone(...workers: readonly string[]): Promise<void> {
     await Promise.all(workers.map((worker) => this.waitFor("its pods to be gone", worker, (pods) => pods.length === 0)));
@@ -126,14 +119,7 @@ export class WorkerPods implements AsyncDisposable {
   }
 
   #changed(): void {
-    this.#count();
     for (const listener of this.#listeners) listener();
-  }
-
-  #count(): void {
-    const counts = new Map<string, number>();
-    for (const { worker, isLeaving } of this.#watch.values()) if (!isLeaving) counts.set(worker, (counts.get(worker) ?? 0) + 1);
-    for (const [worker, count] of counts) this.#most.set(worker, Math.max(count, this.most(worker)));
   }
 }
 

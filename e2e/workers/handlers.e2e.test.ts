@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type Actor, WorkersRelease } from "./workers-release.ts";
 
@@ -7,25 +8,29 @@ beforeAll(async () => {
 });
 afterAll(() => release[Symbol.asyncDispose]());
 
+/** The broker and the DLQ of a cluster that is kept know the ids of the last run. */
+const run = randomBytes(3).toString("hex");
+const named = (key: string): string => `${key}-${run}`;
+
 /** What was told of a message, in order: `begun 1`, `done 1`. */
-const story = (key: string): string[] => release.witness.of(key).map(({ what, attempt }) => `${what} ${attempt}`);
+const story = (key: string): string[] => release.witness.of(named(key)).map(({ what, attempt }) => `${what} ${attempt}`);
 
 const begun = (key: string, attempt = 1): Promise<unknown> =>
   release.witness.waitFor(
     `the begin of attempt ${attempt} of ${key}`,
-    (told) => told.key === key && told.what === "begun" && told.attempt === attempt,
+    (told) => told.key === named(key) && told.what === "begun" && told.attempt === attempt,
   );
 
 async function done(key: string): Promise<void> {
-  await release.witness.waitFor(`the end of ${key}`, (told) => told.key === key && told.what === "done");
+  await release.witness.waitFor(`the end of ${key}`, (told) => told.key === named(key) && told.what === "done");
 }
 
 async function deadLetter(worker: Actor, id: string) {
   // `expect.poll` knows only one test at a time.
   return vi.waitFor(
     async () => {
-      const entry = (await release.deadLetters(worker)).find((each) => each.id === id);
-      if (entry === undefined) throw new Error(`no dead letter of ${id}; ${JSON.stringify(release.witness.of(id))}`);
+      const entry = (await release.deadLetters(worker)).find((each) => each.id === named(id));
+      if (entry === undefined) throw new Error(`no dead letter of ${id}; ${JSON.stringify(release.witness.of(named(id)))}`);
       return entry;
     },
     { timeout: 120_000, interval: 500 },
@@ -36,13 +41,13 @@ async function deadLetter(worker: Actor, id: string) {
 describe.concurrent("W1: how a message's handler may end", () => {
   it("a handler that takes longer than ack_wait runs once, and so does one that blocks its event loop meanwhile", async () => {
     await Promise.all([
-      release.act("steady", "long", ["sleep 32000"]),
-      release.act("steady", "blocked", ["block 32000"]),
+      release.act("steady", named("long"), ["sleep 32000"]),
+      release.act("steady", named("blocked"), ["block 32000"]),
       // A worker that is free would take either of them at once.
-      release.act("steady", "free", ["gate all-begun"]),
+      release.act("steady", named("free"), [`gate ${named("all-begun")}`]),
     ]);
     await Promise.all([begun("long"), begun("blocked"), begun("free")]);
-    await release.witness.openGate("all-begun");
+    await release.witness.openGate(named("all-begun"));
     await Promise.all([done("long"), done("blocked"), done("free")]);
     expect([story("long"), story("blocked")]).toEqual([
       ["begun 1", "done 1"],
@@ -51,13 +56,13 @@ describe.concurrent("W1: how a message's handler may end", () => {
   });
 
   it("a handler that heeds its signal is ended at its time limit, and that counts", async () => {
-    await release.act("hasty", "heeds", ["sleep 60000"]);
+    await release.act("hasty", named("heeds"), ["sleep 60000"]);
     const entry = await deadLetter("hasty", "heeds");
     expect([entry.class, story("heeds")]).toEqual(["timeout", ["begun 1", "aborted 1", "begun 2", "aborted 2"]]);
   });
 
   it("one that blocks its loop beyond the limit is killed before another begins; the monitor hands it back, and that counts", async () => {
-    await release.act("hasty", "deaf", ["block 600000"]);
+    await release.act("hasty", named("deaf"), ["block 600000"]);
     const entry = await deadLetter("hasty", "deaf");
     expect([entry.class, entry.code, story("deaf")]).toEqual(["timeout", "WORK_FAILED", ["begun 1", "begun 2"]]);
     expect(release.pods.of("hasty").some(({ restarts }) => restarts > 0)).toBe(true);
@@ -66,9 +71,9 @@ describe.concurrent("W1: how a message's handler may end", () => {
   it("poison goes to the DLQ at first sight, byte for byte", async () => {
     const poison = Buffer.from([0xff, 0x00, 0x7b, 0x22]);
     await Promise.all([
-      release.publish("steady", "no-json", poison),
-      release.publish("steady", "no-script", '{"key":"no-script"}'),
-      release.act("steady", "hopeless", ["dead"]),
+      release.publish("steady", named("no-json"), poison),
+      release.publish("steady", named("no-script"), '{"key":"no-script"}'),
+      release.act("steady", named("hopeless"), ["dead"]),
     ]);
     const found = await Promise.all(["no-json", "no-script", "hopeless"].map((id) => deadLetter("steady", id)));
     expect(found.map((entry) => [entry.code, entry.class, entry.headers["Millrace-Deliveries"]])).toEqual([
@@ -81,21 +86,22 @@ describe.concurrent("W1: how a message's handler may end", () => {
   });
 
   it("an error burns the budget, and RetryLater does not; what is spent is one entry of the DLQ", async () => {
-    await release.act("steady", "fails", ["throw"], ["later 500"], ["throw"], ["throw"]);
+    await release.act("steady", named("fails"), ["throw"], ["later 500"], ["throw"], ["throw"]);
     const entry = await deadLetter("steady", "fails");
     expect([entry.class, entry.headers["Millrace-Deliveries"]]).toEqual(["error", "4"]);
     expect(story("fails")).toEqual(["begun 1", "begun 2", "begun 3", "begun 4"]);
-    expect((await release.deadLetters("steady")).filter(({ id }) => id === "fails")).toHaveLength(1);
+    expect((await release.deadLetters("steady")).filter(({ id }) => id === named("fails"))).toHaveLength(1);
   });
 
   it("out of memory is seen and counted: with a failure after it the budget of two is spent", async () => {
-    await release.act("hasty", "greedy", ["oom"], ["throw"]);
+    await release.act("hasty", named("greedy"), ["oom"], ["throw"]);
+    await release.pods.waitFor("OOMKilled", "hasty", (pods) => pods.some(({ lastEnd }) => lastEnd === "OOMKilled"));
     const entry = await deadLetter("hasty", "greedy");
     expect([entry.class, story("greedy")]).toEqual(["error", ["begun 1", "begun 2"]]);
   });
 
   it("a retry that sleeps lets its Deployment fall to 0, and wakes it when it is due", async () => {
-    await release.act("sleeper", "sleeps", ["throw"], []);
+    await release.act("sleeper", named("sleeps"), ["throw"], []);
     await begun("sleeps");
     await vi.waitFor(async () => expect(await release.asleep("sleeper")).toBe(1), { timeout: 30_000, interval: 250 });
     await release.pods.waitForNone("sleeper");

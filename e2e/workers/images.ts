@@ -10,6 +10,13 @@ const FORMATS = ["jpg", "png", "gif", "webp"] as const;
 const LARGEST_SIDE = 200;
 const SETTLED_MS = 180_000;
 
+interface Batch {
+  /** What the downloaders will ask the witness for. */
+  readonly paths: readonly string[];
+  /** Before it opens they are not answered, when they are held. */
+  readonly gate: string;
+}
+
 /** Messages of the image pipeline, and what must have become of all that were ever published. */
 export class Images {
   readonly #release: WorkersRelease;
@@ -26,19 +33,16 @@ export class Images {
     return new Images(release, keys.filter((key) => key.startsWith("images/")).length);
   }
 
-  /** @returns the paths that the downloaders will ask the witness for; with `gate`, they are not answered before that opens */
-  async publish(label: string, count: number, gate?: string): Promise<string[]> {
+  async publish(label: string, count: number, answered: "held" | "at once" = "at once"): Promise<Batch> {
     const { millrace } = this.#release;
-    // The broker and the bucket know the ids of before.
-    const run = randomBytes(4).toString("hex");
-    const paths = Array.from({ length: count }, (_, index) => {
-      const file = `${label}-${run}-${index}.${FORMATS[index % FORMATS.length]}`;
-      return gate === undefined ? `/pictures/${file}` : `/held/${gate}/${file}`;
-    });
+    // The broker, the bucket and the witness know what was before.
+    const gate = `${label}-${randomBytes(4).toString("hex")}`;
+    const folder = answered === "held" ? `/held/${gate}` : "/pictures";
+    const paths = Array.from({ length: count }, (_, index) => `${folder}/${gate}-${index}.${FORMATS[index % FORMATS.length]}`);
     const url = witnessUrl(millrace.names.namespace);
     await Promise.all(paths.map((path) => this.#release.publish(DOWNLOADER, path, JSON.stringify({ url: `${url}${path}` }))));
     this.#published += count;
-    return paths;
+    return { paths, gate };
   }
 
   /** Resolves when so many of the pictures were asked for. */

@@ -21,6 +21,10 @@ const SECRET = "image-jobs";
 /** On node0 whatever becomes of another. */
 const STAYS = { "kubernetes.io/hostname": "node0" } as const;
 
+/** Of each of the image workers. */
+export const MOST_IMAGE_PODS = 3;
+const PAUSE_MS = 600_000;
+
 /** Short pauses, so that a message's whole life fits into a test. */
 const retry = {
   attempts: 3,
@@ -89,7 +93,7 @@ export class WorkersRelease implements AsyncDisposable {
     const { workers } = await importImageWorkers(target, progress);
     const images = Object.entries(workers).map(([name, values]) => [
       name,
-      { ...values, ...common, ...more, max: 3, concurrency: 2, retry },
+      { ...values, ...common, ...more, max: MOST_IMAGE_PODS, concurrency: 2, retry },
     ]);
     const acting = Object.entries(actors).map(([name, values]) => {
       return [
@@ -146,6 +150,17 @@ export class WorkersRelease implements AsyncDisposable {
       asleep += await this.asleep(worker);
     }
     return { waiting, running, asleep };
+  }
+
+  /** Nothing more is handed out to a worker, while all that waits for it counts. */
+  async pause(worker: string): Promise<void> {
+    const manager = await jetstreamManager(this.millrace.connection);
+    await manager.consumers.pause(STREAM.work, workConsumerName(worker), new Date(Date.now() + PAUSE_MS));
+  }
+
+  async resume(worker: string): Promise<void> {
+    const manager = await jetstreamManager(this.millrace.connection);
+    await manager.consumers.resume(STREAM.work, workConsumerName(worker));
   }
 
   async asleep(worker: string): Promise<number> {
