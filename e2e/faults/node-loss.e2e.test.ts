@@ -7,6 +7,8 @@ import { Installation, NOTHING } from "../harness/installation.ts";
 import { Jobs } from "../harness/jobs.ts";
 import { SMALL, TestRelease } from "../harness/release.ts";
 import { HERE, SecondNode } from "../harness/second-node.ts";
+import { DOWNLOADER, Images } from "../workers/images.ts";
+import { WorkersRelease } from "../workers/workers-release.ts";
 
 /** A failure that counts would be the end of the job. */
 const ONLY_ATTEMPT = { backoffLimit: 0, nodeSelector: HERE } as const;
@@ -22,25 +24,42 @@ const SAFE = { done: "loss-safe-done", runs: "loss-safe-runs", forced: "loss-saf
 const WAITING = Array.from({ length: 8 }, (_, index) => `loss-nats-${index}`);
 
 const names = { release: "lost", namespace: "lost", jobsNamespace: "lost" } as const;
+/** Of a release whose workers are on the lost node, while all that they need is not. */
+const withWorkers = { release: "astray", namespace: "astray", jobsNamespace: "astray" } as const;
+const IMAGES = 8;
+const BEGUN = 2;
 
 let millrace: Installation;
 let jobs: Jobs;
 let node: SecondNode;
 let other: TestRelease;
 let otherJobs: Jobs;
+let workers: WorkersRelease;
+let discardWorkers: () => Promise<void>;
+let images: Images;
+let batch: Awaited<ReturnType<Images["publish"]>>;
 
 beforeAll(async () => {
   millrace = await Installation.open();
+  // Before there is a second node that its own pods could be on.
+  await WorkersRelease.installKeda();
   jobs = await Jobs.open(millrace, "loss");
   other = new TestRelease({ cluster: millrace.cluster, names });
   [node] = await Promise.all([SecondNode.join(millrace), other.createNamespaces()]);
   await node.here("node1");
-  await Promise.all([node.lead(), other.upgrade(onNode1())]);
-}, 180_000);
+  const workersOnNode1 = async (): Promise<void> => {
+    const nodeSelector = { [HERE.matchKey]: HERE.matchValue };
+    discardWorkers = await WorkersRelease.install({ names: withWorkers, workers: { nodeSelector } });
+    workers = await WorkersRelease.open(withWorkers);
+    images = await Images.open(workers);
+  };
+  await Promise.all([node.lead(), other.upgrade(onNode1()), workersOnNode1()]);
+}, 240_000);
 
 afterAll(async () => {
   await jobs[Symbol.asyncDispose]();
-  await other.discard();
+  await workers[Symbol.asyncDispose]();
+  await Promise.all([other.discard(), discardWorkers()]);
   await node[Symbol.asyncDispose]();
   await millrace[Symbol.asyncDispose]();
 }, 180_000);
@@ -84,11 +103,15 @@ it("J4, I2: a node is lost with jobs, a dispatcher, the leading monitor and anot
       await otherJobs.run(id, "sleep 6", { namespace: names.jobsNamespace, nodeSelector: NODE0 }, "small");
     await there.events.waitFor("starts", ({ kind }) => kind === "started", 4);
   }
+  batch = await images.publish("lost", IMAGES, "held");
   await Promise.all(FAST.map((id) => millrace.started(id)));
   await Promise.all(Object.values(SAFE).map((id) => millrace.started(id, 1, "safe")));
   const onIt = await node.pods();
   expect(onIt).toEqual([expect.stringContaining("dispatcher"), expect.stringContaining("monitor")]);
   expect(onIt).toContain(await leader());
+
+  await images.fetched(batch.paths, BEGUN);
+  expect(workers.pods.of(DOWNLOADER).map((pod) => pod.node)).toContain("node1");
 
   const inTheDark = [...(await podsOf("loss-done", 1)), ...(await podsOf(SAFE.done, 1, "safe"))];
   await node.goDark();
@@ -137,6 +160,12 @@ it("J4, I2: a node is lost with jobs, a dispatcher, the leading monitor and anot
     ...tally(violations),
   });
   expect(violations).toEqual([]);
+});
+
+it("W1: the images whose workers were on it are all there, each once", async () => {
+  await workers.witness.openGate(batch.gate);
+  await images.allSettled();
+  expect(images.refetched(batch.paths)).toBeGreaterThanOrEqual(BEGUN);
 });
 
 it("the release whose NATS was on it waited, and lost nothing", async () => {

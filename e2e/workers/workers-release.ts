@@ -74,16 +74,21 @@ export class WorkersRelease implements AsyncDisposable {
     this.store = parts.store;
   }
 
+  /** It stays: nobody else minds it. */
+  static async installKeda(progress: (line: string) => void = () => {}): Promise<void> {
+    await new Keda({ target: new LocalTarget({ name: WorkersRelease.cluster.name }) }).ensure(progress);
+  }
+
   /**
    * KEDA, the release and what its workers need; all but the workers stay on node0.
-   * @returns what removes the release again; KEDA stays, nobody else minds it
+   * @returns what removes the release again
    */
   static async install(options: WorkersReleaseOptions): Promise<() => Promise<void>> {
     const { names, workers: more = {}, progress = () => {} } = options;
     const { cluster } = WorkersRelease;
     const target = new LocalTarget({ name: cluster.name });
     const release = new TestRelease({ cluster, names });
-    await new Keda({ target }).ensure(progress);
+    await WorkersRelease.installKeda(progress);
     await release.createNamespaces();
     const { namespace } = names;
     await storeOf(target, namespace).ensure(progress);
