@@ -29,6 +29,7 @@ export default defineConfig({
         ...fromSource,
         test: {
           name: "unit",
+          maxWorkers: 2,
           include: include("*.test.ts"),
           exclude: ["**/node_modules/**", "**/*.integration.test.ts", "**/*.chart.test.ts"],
           // Property tests on a machine that does other work, too.
@@ -39,6 +40,8 @@ export default defineConfig({
         ...fromSource,
         test: {
           name: "integration",
+          // They wait for servers most of the time.
+          maxWorkers: 4,
           include: include("*.integration.test.ts"),
           exclude: ["**/node_modules/**"],
           testTimeout: 60_000,
@@ -48,6 +51,7 @@ export default defineConfig({
       {
         test: {
           name: "chart",
+          maxWorkers: 2,
           include: ["synth/**/*.chart.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
