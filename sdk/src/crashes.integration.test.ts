@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { endedClaim } from "../../libs/contract/work-claim.ts";
+import type { Broker } from "../../libs/streams/broker.ts";
 import { CrashPoint } from "../../libs/streams/testing/crashing.ts";
 import { LATER, WorkerBench } from "../testing/worker-bench.ts";
 import { type Handler, NonRetryable } from "./index.ts";
@@ -14,7 +15,7 @@ let bench: WorkerBench;
 let named = 0;
 beforeAll(async () => {
   bench = await WorkerBench.open(
-    Array.from({ length: 4 * CASES.length + 4 }, (_, index) => `w${index}`),
+    Array.from({ length: 4 * CASES.length + 5 }, (_, index) => `w${index}`),
     1_500,
   );
 });
@@ -144,5 +145,49 @@ describe("W1: what the monitor says of a process that ended", () => {
     stuck.resolve();
     await running.log.until("message.lost");
     expect(await bench.left(name)).toEqual([`work.at.${name}.2`]);
+  });
+});
+
+/** A process that dies before each of its acknowledgements. */
+function withoutAcknowledgements(broker: Broker): Broker {
+  return new Proxy(broker, {
+    get(target, key) {
+      const member: unknown = Reflect.get(target, key, target);
+      if (key === "acknowledge") return () => Promise.reject(new Error("crashed"));
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+}
+
+describe("S2: a retry that is settled and not run", () => {
+  it("takes what it is the retry of with it, or that one would be retried beside it", async () => {
+    const name = `w${named++}`;
+    const dying = bench.start(name, {
+      isLight: true,
+      broker: withoutAcknowledgements,
+      handler: () => {
+        throw new Error("always");
+      },
+    });
+    await bench.publish(`${name}.one`, {});
+    await bench.until(
+      () => bench.left(name),
+      (left) => left.length === 2,
+    );
+    const [subject = ""] = Object.keys(await bench.streams.counts("WORK_RETRY", `work.run.${name}.>`));
+    const retry = await bench.streams.store.broker.last("WORK_RETRY", subject);
+    const ended = { class: "oom", reason: "out of memory" } as const;
+    const ack = `$JS.ACK.WORK_RETRY.worker-${name}.1.${retry?.seq}.1.${retry?.storedAt}.0`;
+    await bench.claims.swap(
+      `WORK_RETRY.worker-${name}.${retry?.seq}`,
+      { worker: name, delivery: 1, ack, failures: 1, free: 0, ended },
+      0,
+    );
+    dying.stop();
+    dying.force();
+    await dying.ended;
+    const other = bench.start(name, { env: { MILLRACE_RETRY: LATER }, handler: () => {} });
+    await other.log.until("message.retried");
+    expect(await bench.left(name)).toEqual([`work.at.${name}.3`]);
   });
 });

@@ -241,7 +241,11 @@ export class HeldMessages {
       receipt.kind === "dead"
         ? ({ kind: "dead", why: receipt.why } as const)
         : ({ kind: "retry", delayMs: receipt.delayMs } as const);
-    const isTold = await this.#persist(work, () => this.#options.store.settler.writeDown(work, counts, ended, decision));
+    const { settler } = this.#options.store;
+    const isTold = await this.#persist(work, async () => {
+      await settler.removePredecessor(work.item);
+      await settler.writeDown(work, counts, ended, decision);
+    });
     if (isTold) this.#ends.failed(work, counts.failures + counts.free, ended, decision, {});
   }
 
