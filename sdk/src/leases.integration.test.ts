@@ -7,7 +7,7 @@ import { LeaseLost } from "./index.ts";
 const ACK_WAIT_MS = 1_500;
 let bench: WorkerBench;
 let named = 0;
-const NAMES = Array.from({ length: 10 }, (_, index) => `w${index}`);
+const NAMES = Array.from({ length: 30 }, (_, index) => `w${index}`);
 beforeAll(async () => {
   bench = await WorkerBench.open(NAMES, ACK_WAIT_MS);
 });
@@ -136,6 +136,27 @@ describe("NATS", () => {
     expect(succeeded.gate.entered).toBe(1);
     expect(ended).toEqual(["attempt 1", "attempt 2"]);
   });
+});
+
+describe("W1: NATS that is away for longer than ack_wait", () => {
+  it("gives nobody what another one works on: no lease could be renewed", async () => {
+    const gates = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const { name, gate } = await holding();
+        const other = bench.start(name, { handler: () => gate.pass() });
+        await other.log.until("worker.started");
+        return { gate, other };
+      }),
+    );
+    await bench.server.kill();
+    // Only time makes a lease old, and shows that nobody took one.
+    await new Promise((resolve) => setTimeout(resolve, ACK_WAIT_MS));
+    await bench.server.restart();
+    await Promise.race(gates.map(({ other }) => other.log.until("message.left")));
+    await new Promise((resolve) => setTimeout(resolve, ACK_WAIT_MS));
+    expect(gates.map(({ gate }) => gate.entered)).toEqual(gates.map(() => 1));
+    for (const { gate } of gates) gate.open();
+  }, 60_000);
 });
 
 describe("K12: consumers", () => {

@@ -17,6 +17,8 @@ export interface ReceptionOptions {
   readonly claims: Pick<ClaimStore, "get" | "swap">;
   readonly holder: ClaimHolder;
   readonly ackWaitMs: number;
+  /** For how long the broker has been reached: while it is away nobody can renew anything. */
+  readonly upForMs: () => number;
   readonly retry: WorkRetryConfig;
   readonly random?: () => number;
 }
@@ -78,7 +80,8 @@ export class Receiver {
 
   async #found({ stored }: ClaimSlot) {
     if (stored === undefined) return undefined;
-    const nowMs = Date.now() + (await this.#options.broker.clockOffsetMs());
-    return { claim: stored.claim, ageMs: nowMs - stored.writtenAtMs };
+    const { broker, upForMs } = this.#options;
+    const nowMs = Date.now() + (await broker.clockOffsetMs());
+    return { claim: stored.claim, ageMs: Math.min(nowMs - stored.writtenAtMs, upForMs()) };
   }
 }
