@@ -159,6 +159,21 @@ describe("W1: NATS that is away for longer than ack_wait", () => {
   }, 60_000);
 });
 
+describe("S1: a claim of a stream that was made anew", () => {
+  it("is not that of the message that has its sequence now", async () => {
+    const name = NAMES[named++] ?? "";
+    const seq = await bench.publish(`${name}.one`, {});
+    const key = `WORK.worker-${name}.${seq}`;
+    const ended = { class: "nonRetryable", reason: "never" } as const;
+    const ack = `$JS.ACK.WORK.worker-${name}.1.${seq}.1.1700000000000000000.0`;
+    await bench.claims.swap(key, { worker: name, delivery: 1, ack, failures: 0, free: 0, ended, settling: true }, 0);
+    const running = bench.start(name, { handler: () => {} });
+    await running.log.until("message.succeeded");
+    await bench.settled(name);
+    expect(await bench.deadLetters(name)).toEqual([]);
+  });
+});
+
 describe("K12: consumers", () => {
   const probe = async (url: string): Promise<{ status: number; text: string }> => {
     const answer = await fetch(`${url}/readyz`);

@@ -1,3 +1,4 @@
+import { parseAckSubject } from "../../libs/contract/source.ts";
 import type { ClaimHolder, Receipt } from "../../libs/contract/work-claim.ts";
 import { claimKey, receive, releasedClaim } from "../../libs/contract/work-claim.ts";
 import type { WorkRetryConfig } from "../../libs/contract/work-config.ts";
@@ -53,7 +54,7 @@ export class Receiver {
     // A message that comes for the first time has no claim; if it has one all the same, the swap says so.
     let slot = isFirstTry && message.delivery === 1 ? nothing : await claims.get(key);
     for (;;) {
-      const found = await this.#found(slot);
+      const found = await this.#found(slot, message);
       const isOurs =
         found !== undefined && found.claim.holder?.process === holder.process && found.claim.delivery === message.delivery;
       const receipt = receive({
@@ -78,8 +79,11 @@ export class Receiver {
     }
   }
 
-  async #found({ stored }: ClaimSlot) {
+  async #found({ stored }: ClaimSlot, { source }: PulledWork) {
     if (stored === undefined) return undefined;
+    // S1: sequences repeat when a stream is made anew, and the claims of the old one are still there.
+    const claimed = parseAckSubject(stored.claim.ack);
+    if (claimed !== undefined && claimed.storedAt !== source.storedAt) return undefined;
     const { broker, upForMs } = this.#options;
     const nowMs = Date.now() + (await broker.clockOffsetMs());
     return { claim: stored.claim, ageMs: Math.min(nowMs - stored.writtenAtMs, upForMs()) };
