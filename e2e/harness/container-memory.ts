@@ -1,54 +1,42 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LocalCluster } from "../../scripts/cluster/cluster.ts";
 
 const MOUNT = "/sys/fs/cgroup";
-/** Less than any program asks for next. */
-const LEFT_BYTES = 16 * 1024;
 
-interface Files {
-  readonly limit: string;
-  readonly used: string;
-}
-
-/** The memory of a running container, as the kernel of the machine counts it; cgroup v1 and v2. */
+/** Takes the memory of a running container until the kernel kills what is in it, by cgroup v1 or v2. */
 export class ContainerMemory {
-  readonly #files: Files;
+  readonly #processes: string;
 
-  private constructor(files: Files) {
-    this.#files = files;
+  private constructor(folder: string) {
+    this.#processes = join(folder, "cgroup.procs");
   }
 
   static of(cluster: LocalCluster, containerId: string): ContainerMemory {
-    for (const [root, limit, used] of [
-      [join(MOUNT, "memory", cluster.name), "memory.limit_in_bytes", "memory.usage_in_bytes"],
-      [join(MOUNT, cluster.name), "memory.max", "memory.current"],
-    ] as const) {
-      const folder = find(root, containerId);
-      if (folder !== undefined) return new ContainerMemory({ limit: join(folder, limit), used: join(folder, used) });
-    }
-    throw new Error(`no cgroup of container ${containerId}`);
+    const folder = find(join(MOUNT, "memory", cluster.name), containerId) ?? find(join(MOUNT, cluster.name), containerId);
+    if (folder === undefined) throw new Error(`no cgroup of container ${containerId}`);
+    return new ContainerMemory(folder);
   }
 
-  /** What it asks for next is too much: the kernel kills it. */
-  exhaust(): void {
-    const used = Number(readFileSync(this.#files.used, "utf8"));
-    writeFileSync(this.#files.limit, String(used + LEFT_BYTES));
+  /** Resolves when the kernel has killed all that was in it, and what took its memory. */
+  async exhaust(): Promise<void> {
+    // Of all in the container the kernel chooses those first, and what takes the memory last.
+    for (const pid of readFileSync(this.#processes, "utf8").trim().split("\n"))
+      writeFileSync(`/proc/${pid}/oom_score_adj`, "1000");
+    const hog = spawn("sh", ["-c", `echo $$ > ${this.#processes}; exec tail /dev/zero`], { stdio: "ignore" });
+    const [code, signal] = await once(hog, "exit");
+    if (signal !== "SIGKILL") throw new Error(`what took the memory ended by itself: ${code ?? signal}`);
   }
 }
 
 function find(folder: string, name: string): string | undefined {
-  let entries: string[];
-  try {
-    entries = readdirSync(folder, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
-  } catch {
-    return undefined;
-  }
-  if (entries.includes(name)) return join(folder, name);
+  if (!existsSync(folder)) return undefined;
+  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  if (entries.some((entry) => entry.name === name)) return join(folder, name);
   for (const entry of entries) {
-    const found = find(join(folder, entry), name);
+    const found = find(join(folder, entry.name), name);
     if (found !== undefined) return found;
   }
   return undefined;

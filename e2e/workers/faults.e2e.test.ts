@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ContainerMemory } from "../harness/container-memory.ts";
+import type { WorkerPod } from "../harness/worker-pods.ts";
 import { DOWNLOADER, Images, RESIZER } from "./images.ts";
 import { WorkersRelease } from "./workers-release.ts";
 
@@ -22,9 +23,12 @@ const inNamespace = (...args: readonly string[]): Promise<string> => kubectl("-n
 /** While downloads are under way that will not end before it is over. */
 async function whileBusy(label: string, fault: () => Promise<unknown>): Promise<readonly string[]> {
   const { paths, gate } = await images.publish(label, COUNT, "held");
-  await images.fetched(paths, BUSY);
-  await fault();
-  await release.witness.openGate(gate);
+  try {
+    await images.fetched(paths, BUSY);
+    await fault();
+  } finally {
+    await release.witness.openGate(gate);
+  }
   await images.allSettled();
   return paths;
 }
@@ -37,16 +41,19 @@ async function fromNothing(label: string, fault: () => Promise<unknown>): Promis
   await images.allSettled();
 }
 
-const busyPod = (worker: string) => {
-  const pod = release.pods.of(worker).find(({ ready, isLeaving }) => ready && !isLeaving);
-  if (pod === undefined) throw new Error(`no pod of ${worker} is ready`);
+/** It works before its status says that it is ready. */
+async function busyPod(): Promise<WorkerPod> {
+  const isThere = ({ containerId, isLeaving }: WorkerPod): boolean => containerId !== "" && !isLeaving;
+  await release.pods.waitFor("a pod", DOWNLOADER, (pods) => pods.some(isThere));
+  const [pod] = release.pods.of(DOWNLOADER).filter(isThere);
+  if (pod === undefined) throw new Error("the only pod is gone");
   return pod;
-};
+}
 
 it("a worker runs out of memory", async () => {
   await whileBusy("oom", async () => {
-    const { uid, containerId } = busyPod(DOWNLOADER);
-    ContainerMemory.of(release.millrace.cluster, containerId).exhaust();
+    const { uid, containerId } = await busyPod();
+    await ContainerMemory.of(release.millrace.cluster, containerId).exhaust();
     await release.pods.waitFor("OOMKilled", DOWNLOADER, (pods) =>
       pods.some((pod) => pod.uid === uid && pod.restarts > 0 && pod.lastEnd === "OOMKilled"),
     );
@@ -54,7 +61,10 @@ it("a worker runs out of memory", async () => {
 });
 
 it("a worker's pod is deleted without a word", async () => {
-  await whileBusy("deleted", () => inNamespace("delete", "pod", busyPod(DOWNLOADER).name, "--force", "--grace-period=0"));
+  await whileBusy("deleted", async () => {
+    const { name } = await busyPod();
+    await inNamespace("delete", "pod", name, "--force", "--grace-period=0");
+  });
 });
 
 it("all workers are scaled in while they are busy: what they had begun they end", async () => {
