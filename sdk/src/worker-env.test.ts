@@ -45,6 +45,11 @@ describe("a worker's settings", () => {
     });
   });
 
+  it("have no time that a timer cannot hold: a handler that may take a month would be told at once that it is over", () => {
+    const { settings } = workerSettings([download], { MILLRACE_TIMEOUT: "30d", MILLRACE_GRACE: "31d" });
+    expect(settings).toMatchObject({ timeoutMs: 2 ** 31 - 1, graceMs: 2 ** 31 - 1 });
+  });
+
   it("name a pod of its own for each process outside Kubernetes: two on one machine are two holders", () => {
     const pods = [0, 1].map(() => workerSettings([download], {}).settings.holder);
     expect(pods[0]?.pod).not.toBe(pods[1]?.pod);

@@ -70,6 +70,8 @@ export interface WorkerSettings {
 }
 
 const GRACE_AFTER_TIMEOUT_MS = 20_000;
+/** 24 days: a timer that is to last longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * The worker that this process is to be, and its settings: what the environment says, else what `defineWorker` says.
@@ -81,7 +83,7 @@ export function workerSettings(
 ): { readonly worker: Worker; readonly settings: WorkerSettings } {
   const env = readEnv(workerEnv, processEnv);
   const worker = chosen(workers, env.MILLRACE_WORKER);
-  const timeoutMs = env.MILLRACE_TIMEOUT ?? worker.timeoutMs;
+  const timeoutMs = Math.min(env.MILLRACE_TIMEOUT ?? worker.timeoutMs, LONGEST_TIMER_MS);
   const podName = env.POD_NAME ?? hostname();
   const process = randomUUID();
   return {
@@ -92,7 +94,7 @@ export function workerSettings(
       concurrency: env.MILLRACE_CONCURRENCY ?? worker.concurrency,
       timeoutMs,
       retry: env.MILLRACE_RETRY ?? workRetryConfig.parse({}),
-      graceMs: env.MILLRACE_GRACE ?? timeoutMs + GRACE_AFTER_TIMEOUT_MS,
+      graceMs: Math.min(env.MILLRACE_GRACE ?? timeoutMs + GRACE_AFTER_TIMEOUT_MS, LONGEST_TIMER_MS),
       ackWaitMs: env.ACK_WAIT,
       logLevel: env.LOG_LEVEL,
       httpPort: env.HTTP_SERVER_PORT,
