@@ -123,6 +123,11 @@ export class WorkSettler {
     return { kind: "settled" };
   }
 
+  /** Its end is written down later, by whoever is given the message next; nobody is at once. */
+  async setAside(work: ClaimedWork): Promise<void> {
+    await this.#swap(work, releasedClaim(work.claim));
+  }
+
   /**
    * The worker before died between writing the retry and acknowledging what it is the retry of: that goes first, or it would be gone on with beside
    * its retry.

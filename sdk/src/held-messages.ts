@@ -1,5 +1,5 @@
 import type { JetStreamClient } from "@nats-io/jetstream";
-import { assertNever, errorText, MillraceError } from "../../libs/contract/errors.ts";
+import { assertNever, errorText, isMillraceError, MillraceError } from "../../libs/contract/errors.ts";
 import type { Receipt } from "../../libs/contract/work-claim.ts";
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
 import type { Log } from "../../libs/runtime/log.ts";
@@ -256,7 +256,7 @@ export class HeldMessages {
     this.#ends.handedBack(work, attempt);
   }
 
-  /** Tries until the broker has answered. False: it was given up, because the process ends. */
+  /** Tries until the broker has answered. False: it was given up, because the process ends or somebody is to go on with it later. */
   async #persist(work: ClaimedWork, step: () => Promise<void>): Promise<boolean> {
     const { metrics, log } = this.#options;
     const backoff = new Backoff({ initialMs: 50, maxMs: 1_000 });
@@ -270,10 +270,19 @@ export class HeldMessages {
         const about = { id: work.item.id, worker: work.item.worker, problem: errorText(error) };
         // Of one that goes on for long, once in a while.
         log[tries % 60 === 1 ? "warn" : "debug"]("message.unsettled", about);
-        if (this.#givenUp.signal.aborted) return false;
+        if (this.#givenUp.signal.aborted || (await this.#isSetAside(work, error))) return false;
         await pause(backoff.nextMs(), this.#givenUp.signal);
       }
     }
+  }
+
+  /** What finds no room in WORK_RETRY stays in WORK, and its slot is for the retries that make room. */
+  async #isSetAside(work: ClaimedWork, error: unknown): Promise<boolean> {
+    if (!isMillraceError(error) || error.code !== "RETRY_FULL") return false;
+    return this.#options.store.settler.setAside(work).then(
+      () => true,
+      () => false,
+    );
   }
 }
 

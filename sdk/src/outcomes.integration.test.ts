@@ -250,3 +250,43 @@ describe("ctx.publish", () => {
     expect(line?.["reason"]).toMatch(/^cannot publish to nobody.takes.this: .*no stream takes that subject/);
   });
 });
+
+describe("WORK_RETRY that is nearly full", () => {
+  it("takes no first retries: their messages stay in WORK and none is lost; it is gone on with when there is room", async () => {
+    const { manager } = bench.streams;
+    const { config } = await manager.streams.info("WORK_RETRY");
+    await manager.streams.update("WORK_RETRY", { ...config, max_bytes: 20_000 });
+    const name = nextName();
+    let calls = 0;
+    const plan: WorkerPlan = {
+      env: { MILLRACE_RETRY: LATER },
+      handler: () => {
+        calls += 1;
+        throw new Error("always");
+      },
+    };
+    const before = bench.start(name, plan);
+    for (let index = 0; index < 3; index += 1) await bench.publish(`${name}.${index}`, { text: "x".repeat(5_000) });
+    await bench.until(
+      () => bench.lag(name),
+      (lag) => lag === 0,
+    );
+    before.stop();
+    await before.ended;
+    const after = bench.start(name, plan);
+    for (let index = 3; index < 6; index += 1) await bench.publish(`${name}.${index}`, { text: "x".repeat(5_000) });
+    await bench.until(
+      async () => after.log.of("message.unsettled").length,
+      (count) => count >= 3,
+    );
+    const asleep = `work.at.${name}.2`;
+    expect(await bench.left(name)).toEqual([`${name}.3`, `${name}.4`, `${name}.5`, asleep, asleep, asleep]);
+    await manager.streams.update("WORK_RETRY", config);
+    await bench.until(
+      () => bench.left(name),
+      (left) => left.length === 6 && left.every((one) => one === asleep),
+      30_000,
+    );
+    expect(calls).toBe(6);
+  }, 60_000);
+});
