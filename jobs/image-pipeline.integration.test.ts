@@ -51,7 +51,7 @@ const serving = (bytes: Uint8Array, headers: Record<string, string> = {}): Reque
 const downloaded = (body: unknown, attempt = 1): Promise<HandlerRun> =>
   runHandler(download, { body, id }, { attempt, retry: RETRY });
 const resized = (body: unknown): Promise<HandlerRun> =>
-  runHandler(resize, { body, id: `${id}.image-downloaded` }, { retry: RETRY });
+  runHandler(resize, { body, id: `${id}.image-downloaded#1` }, { retry: RETRY });
 const photo = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: "#4080c0" } });
 
 function keyIn({ published }: HandlerRun): string {
@@ -73,7 +73,7 @@ describe("from a message to the small image", () => {
     const key = keyIn(first);
     expect(key).toMatch(new RegExp(`^images/[0-9a-f]{32}\\${extension}$`));
     expect(first.published).toMatchObject([
-      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `${id}.image-downloaded` } },
+      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `${id}.image-downloaded#1` } },
     ]);
     const stored = await s3.get(key);
     expect([stored.contentType, original.equals(stored.bytes)]).toEqual([`image/${format}`, true]);

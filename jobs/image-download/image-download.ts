@@ -30,7 +30,7 @@ export function imageDownload({ origin, store }: { readonly origin: ImageOrigin;
       const { bytes, format } = download;
       const key = originalKey(ctx.id, format);
       await store.put({ key, bytes, contentType: format.contentType, signal });
-      await ctx.publish(NEXT_SUBJECT, { r2_key: key }, { id: NEXT_SUBJECT });
+      await ctx.publish(NEXT_SUBJECT, { r2_key: key });
       ctx.log.info("image.downloaded", { key, bytes: bytes.byteLength });
     },
   });

@@ -238,9 +238,9 @@ describe("ctx.publish", () => {
     expect(await bench.left(next)).toEqual([`${next}.one`, `${next}.two`]);
     const stored = await bench.streams.store.broker.last("WORK", `${next}.one`);
     expect(JSON.parse(new TextDecoder().decode(stored?.data))).toEqual({ r2_key: "images/a.png" });
-    expect(stored?.headers).toMatchObject({ "Nats-Msg-Id": [`m-2.${next}.one.1`], traceparent: [trace] });
+    expect(stored?.headers).toMatchObject({ "Nats-Msg-Id": [`m-2.${next}.one#1`], traceparent: [trace] });
     const other = await bench.streams.store.broker.last("WORK", `${next}.two`);
-    expect(other?.headers["Nats-Msg-Id"]).toEqual(["m-2.thumbnail"]);
+    expect(other?.headers["Nats-Msg-Id"]).toEqual([`m-2.${next}.two.thumbnail`]);
   });
 
   it("fails the attempt, with what to do, where no stream takes the subject", async () => {

@@ -10,17 +10,19 @@ describe("the name of a publish", () => {
     named(names, "b"),
     named(names, "a"),
     named(names, "a", "thumbnail"),
+    named(names, "b", "thumbnail"),
+    named(names, "a", "1"),
   ];
 
   it("is the same for every attempt that publishes the same, and never that of another subject or message", () => {
-    expect(one(new PublishNames("m"))).toEqual(["m.a.1", "m.b.1", "m.a.2", "m.thumbnail"]);
+    expect(one(new PublishNames("m"))).toEqual(["m.a#1", "m.b#1", "m.a#2", "m.a.thumbnail", "m.b.thumbnail", "m.a.1"]);
     expect(one(new PublishNames("m"))).toEqual(one(new PublishNames("m")));
-    expect(new Set([...one(new PublishNames("m")), ...one(new PublishNames("n"))]).size).toBe(8);
+    expect(new Set([...one(new PublishNames("m")), ...one(new PublishNames("n"))]).size).toBe(12);
   });
 
   it("is not the handler's to set as a header", () => {
     const { headers } = outgoing("a", {}, { headers: { "Nats-Msg-Id": "mine", "X-From": "me" } }, new PublishNames("m"), {});
-    expect(headers).toEqual({ "Nats-Msg-Id": "m.a.1", "X-From": "me" });
+    expect(headers).toEqual({ "Nats-Msg-Id": "m.a#1", "X-From": "me" });
   });
 });
 

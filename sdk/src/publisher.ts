@@ -13,10 +13,11 @@ export class PublishNames {
   }
 
   next(subject: string, given: string | undefined): string {
-    if (given !== undefined) return `${this.#id}.${given}`;
+    if (given !== undefined) return `${this.#id}.${subject}.${given}`;
     const count = (this.#counts.get(subject) ?? 0) + 1;
     this.#counts.set(subject, count);
-    return `${this.#id}.${subject}.${count}`;
+    // With a separator of its own: somebody may give a number.
+    return `${this.#id}.${subject}#${count}`;
   }
 }
 
