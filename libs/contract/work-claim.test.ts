@@ -35,7 +35,6 @@ const received = (claim: WorkClaim | undefined, ageMs = 0, more: Partial<Recepti
     by: me,
     delivery: 2,
     ack: "$JS.ACK.new",
-    isHeldHere: false,
     ackWaitMs: ACK_WAIT_MS,
     retry,
     random: 0.5,
@@ -52,12 +51,14 @@ describe("W1: a worker that is given a message", () => {
     });
   });
 
-  it("leaves one that it works on itself", () => {
-    expect(received(claimed(me), 0, { isHeldHere: true }).kind).toBe("leave");
-  });
-
   it("leaves one that a process of another pod holds, as long as its lease is renewed", () => {
     expect(received(claimed(holder("b", "b1")), ACK_WAIT_MS * 0.79).kind).toBe("leave");
+  });
+
+  it("leaves one whose holder renews by a longer ack_wait, as after an upgrade that made it shorter", () => {
+    const slower = { ...holder("b", "b1"), ackWaitMs: 4 * ACK_WAIT_MS };
+    expect(received(claimed(slower), ACK_WAIT_MS * 3).kind).toBe("leave");
+    expect(received(claimed(slower), ACK_WAIT_MS * 3.3).kind).toBe("run");
   });
 
   it("takes one whose holder fell silent, and counts that as nobody's fault", () => {

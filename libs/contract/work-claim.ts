@@ -13,6 +13,8 @@ export const claimHolder = z.object({
   process: z.string().min(1),
   /** When it began, by its node's clock, in milliseconds since the epoch. */
   bootedAtMs: z.number(),
+  /** The ack_wait that it renews by: after a change of the configuration others may have a shorter one. */
+  ackWaitMs: z.number().positive().optional(),
 });
 export type ClaimHolder = z.output<typeof claimHolder>;
 
@@ -60,6 +62,9 @@ export function parseClaimKey(
 /** The part of ack_wait within which a claim that was written is believed to be held by somebody who lives. Renewals come three times an ack_wait. */
 export const LEASE_SHARE = 0.8;
 
+/** For how long a claim that was written is believed. */
+export const leaseMs = ({ ackWaitMs = 0 }: ClaimHolder, oursMs: number): number => Math.max(ackWaitMs, oursMs) * LEASE_SHARE;
+
 export interface FoundClaim {
   readonly claim: WorkClaim;
   /** Since it was written, by the broker's clock. */
@@ -72,8 +77,6 @@ export interface Reception {
   readonly by: ClaimHolder;
   readonly delivery: number;
   readonly ack: string;
-  /** Whether this process works on the message, or has its outcome and is about to tell it. */
-  readonly isHeldHere: boolean;
   readonly ackWaitMs: number;
   readonly retry: WorkRetryConfig;
   readonly random: number;
@@ -106,8 +109,7 @@ export type Receipt =
  * was restarted, and when somebody's negative acknowledgement came late (T: it gives the message away in 3 ms): the fresh claim says so.
  */
 export function receive(reception: Reception): Receipt {
-  const { item, found, by, delivery, ack, isHeldHere } = reception;
-  if (isHeldHere) return { kind: "leave", why: "this process holds it" };
+  const { item, found, by, delivery, ack } = reception;
   const last = found?.claim;
   const holder = last?.holder;
   if (found !== undefined && holder !== undefined && isAlive(holder, found, reception)) {
@@ -151,7 +153,7 @@ const LEASE_LOST: WorkEnd = { class: "lost", reason: "its worker fell silent, an
 /** Another container of the same pod is the one before this. */
 function isAlive(holder: ClaimHolder, { ageMs }: FoundClaim, { by, ackWaitMs }: Reception): boolean {
   if (holder.process === by.process) return false;
-  return holder.pod !== by.pod && ageMs < ackWaitMs * LEASE_SHARE;
+  return holder.pod !== by.pod && ageMs < leaseMs(holder, ackWaitMs);
 }
 
 function undecided(claim: WorkClaim | undefined): WorkEnd {

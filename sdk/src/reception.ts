@@ -64,7 +64,6 @@ export class Receiver {
         by: holder,
         delivery: message.delivery,
         ack: message.ack,
-        isHeldHere: false,
         ackWaitMs,
         retry,
         random: random(),

@@ -104,6 +104,7 @@ export function workerSettings(
         podName,
         process,
         bootedAtMs: Math.round(performance.timeOrigin),
+        ackWaitMs: env.ACK_WAIT,
         ...(env.NODE_NAME === undefined ? {} : { node: env.NODE_NAME }),
       },
     },

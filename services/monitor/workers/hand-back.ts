@@ -98,8 +98,9 @@ export class HandBack {
   }
 
   /** How long until its heartbeat has been missed for certain. */
-  async #untilMissed({ writtenAtMs }: StoredClaim): Promise<number> {
-    const { ackWaitMs, nowMs, upForMs } = this.#options;
+  async #untilMissed({ writtenAtMs, claim }: StoredClaim): Promise<number> {
+    const { nowMs, upForMs } = this.#options;
+    const ackWaitMs = Math.max(this.#options.ackWaitMs, claim.holder?.ackWaitMs ?? 0);
     const silentMs = Math.min((await nowMs()) - writtenAtMs, upForMs());
     return Math.max(0, ackWaitMs / 3 + Math.min(LATE_MS, ackWaitMs * LATE_SHARE) - silentMs);
   }

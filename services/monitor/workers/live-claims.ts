@@ -1,4 +1,4 @@
-import { LEASE_SHARE, parseClaimKey } from "../../../libs/contract/work-claim.ts";
+import { leaseMs, parseClaimKey } from "../../../libs/contract/work-claim.ts";
 import type { ClaimsWatch } from "./claims-watch.ts";
 
 /** Which messages somebody works on. While that is not known, all of them. */
@@ -29,7 +29,7 @@ export class LiveClaims {
     if (!this.#claims.isSynced()) return true;
     const nowMs = await this.#nowMs();
     for (const { key, claim, writtenAtMs } of this.#claims.all()) {
-      if (claim.holder === undefined || nowMs - writtenAtMs >= this.#ackWaitMs * LEASE_SHARE) continue;
+      if (claim.holder === undefined || nowMs - writtenAtMs >= leaseMs(claim.holder, this.#ackWaitMs)) continue;
       const named = parseClaimKey(key);
       if (named !== undefined && matches(named)) return true;
     }
