@@ -11,6 +11,7 @@ import type { Broker } from "./broker.ts";
 import type { ClaimStore } from "./claims.ts";
 import type { SourceMessages } from "./messages.ts";
 import type { OncePublisher } from "./publish-once.ts";
+import { WORK_STREAMS } from "./work-consumers.ts";
 import type { PulledWork } from "./work-pull.ts";
 import type { WorkRetries } from "./work-retries.ts";
 
@@ -134,7 +135,8 @@ export class WorkSettler {
    */
   async removePredecessor({ predecessor, worker }: WorkItem): Promise<void> {
     const delivered = predecessor === undefined ? undefined : parseDelivery(predecessor);
-    if (delivered?.consumer !== workConsumerName(worker)) return;
+    // N4: what a header says is believed only as far as a worker may act on it at all.
+    if (delivered?.consumer !== workConsumerName(worker) || !isWorkStream(delivered.source.stream)) return;
     await this.#messages.remove(delivered.source, predecessor);
   }
 
@@ -166,6 +168,8 @@ export class WorkSettler {
     return false;
   }
 }
+
+const isWorkStream = (stream: string): boolean => WORK_STREAMS.some((name) => name === stream);
 
 /** Only one process writes claims that name it, and only with one delivery at a time. */
 function isOf({ claim }: ClaimedWork, stored: WorkClaim): boolean {

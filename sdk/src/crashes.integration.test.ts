@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
 import { endedClaim } from "../../libs/contract/work-claim.ts";
+import { workItem, workRetryHeaders } from "../../libs/contract/work-message.ts";
+import { workRunSubject } from "../../libs/contract/work-subjects.ts";
 import type { Broker } from "../../libs/streams/broker.ts";
 import { CrashPoint } from "../../libs/streams/testing/crashing.ts";
 import { LATER, WorkerBench } from "../testing/worker-bench.ts";
@@ -15,7 +17,7 @@ let bench: WorkerBench;
 let named = 0;
 beforeAll(async () => {
   bench = await WorkerBench.open(
-    Array.from({ length: 4 * CASES.length + 5 }, (_, index) => `w${index}`),
+    Array.from({ length: 4 * CASES.length + 6 }, (_, index) => `w${index}`),
     1_500,
   );
 });
@@ -189,5 +191,31 @@ describe("S2: a retry that is settled and not run", () => {
     const other = bench.start(name, { env: { MILLRACE_RETRY: LATER }, handler: () => {} });
     await other.log.until("message.retried");
     expect(await bench.left(name)).toEqual([`work.at.${name}.3`]);
+  });
+});
+
+describe("N4: a retry's header", () => {
+  it("has a worker remove nothing that is not its own", async () => {
+    const name = `w${named++}`;
+    const { broker } = bench.streams.store;
+    const dlq = { stream: "DLQ", subject: `dlq.work.${name}.kept`, headers: {}, body: "evidence", expectedLastSequence: 0 };
+    await broker.publish(dlq);
+    const kept = await broker.last("DLQ", dlq.subject);
+    if (kept === undefined) throw new Error("the DLQ did not keep it");
+    await bench.publish(`${name}.one`, {});
+    const fresh = await broker.last("WORK", `${name}.one`);
+    const item = fresh && workItem(name, fresh);
+    if (item === undefined) throw new Error("WORK did not keep it");
+    const predecessor = `$JS.ACK.DLQ.worker-${name}.1.${kept.seq}.1.${kept.storedAt}.0`;
+    await broker.publish({
+      stream: "WORK_RETRY",
+      subject: workRunSubject(name, item.hash, 2),
+      headers: workRetryHeaders({ ...item, failures: 1, predecessor }),
+      body: "{}",
+      expectedLastSequence: 0,
+    });
+    const { log } = bench.start(name, { handler: () => {} });
+    await log.until("message.succeeded", 2);
+    expect(await broker.last("DLQ", dlq.subject)).toMatchObject({ seq: kept.seq });
   });
 });
