@@ -110,6 +110,17 @@ async function authenticate(nats: NatsSettings): Promise<Authenticator | undefin
   return usernamePasswordAuthenticator(nats.NATS_USER, password);
 }
 
+/** The largest message that the streams take, and what is put around it when it fails: the headers that NATS allows. */
+const NEEDED_PAYLOAD_BYTES = 1024 * 1024 + 2 * 64 * 1024;
+
+/** For people: a message that fits once may not fit with what a retry or a DLQ entry says of it, and would be tried for ever. */
+export function payloadProblems(maxPayloadBytes: number | undefined): string[] {
+  if (maxPayloadBytes === undefined || maxPayloadBytes >= NEEDED_PAYLOAD_BYTES) return [];
+  return [
+    `NATS takes messages of at most ${maxPayloadBytes} bytes; one of nearly that size that fails would not fit into the DLQ with its headers. Set its max_payload to 2MiB`,
+  ];
+}
+
 export function isSupported(version: string): boolean {
   const found = version
     .split("-")[0]

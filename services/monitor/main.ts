@@ -16,7 +16,7 @@ import { Metrics } from "../../libs/runtime/metrics.ts";
 import { runTerm } from "../../libs/runtime/term.ts";
 import { openTraces } from "../../libs/runtime/trace.ts";
 import { BrokerLink } from "../../libs/streams/broker-link.ts";
-import { connectNats } from "../../libs/streams/connection.ts";
+import { connectNats, payloadProblems } from "../../libs/streams/connection.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { AttemptJudge } from "./attempt-judge.ts";
@@ -213,6 +213,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   health.mention(() => (election.isLeader() ? streamFill.alarms() : []));
   health.mention(() => workers.notes());
   health.mention(() => historyProblems(config.current, historyMs));
+  health.mention(() => payloadProblems(connection.info?.max_payload));
   metrics.beforeScrape(() => {
     metrics.leader.set(election.isLeader() ? 1 : 0);
     metrics.natsConnected.set(link.isUp ? 1 : 0);
