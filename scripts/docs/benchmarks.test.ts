@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { median, quantile, spread } from "../../bench/harness/rounds.ts";
-import { benchmarksPage, savedReports } from "./benchmarks.ts";
+import { benchmarksPage, savedReports, unmeasured } from "./benchmarks.ts";
 
 const DISPATCH = {
   name: "dispatch",
@@ -40,6 +40,12 @@ it("what a quick run measured is no figure, and the order is the same each time"
     rmSync(folder, { recursive: true });
   }
   expect(savedReports(folder)).toEqual([]);
+});
+
+it("a page of some benches would lose the others: which are missing is said", () => {
+  const all = ["dispatch", "latency", "growth", "keda", "scale"].map((name) => ({ name }));
+  expect(unmeasured(all)).toEqual([]);
+  expect(unmeasured(all.slice(2))).toEqual(["dispatch", "latency"]);
 });
 
 it("a median lies between the two in the middle, a quantile is one of the values", () => {

@@ -19,6 +19,11 @@ function order(name: string): number {
   return index < 0 ? ORDER.length : index;
 }
 
+/** The benches of the page that were not run on this machine: without them it would lose what others measured. */
+export function unmeasured(reports: readonly Pick<SavedReport, "name">[]): string[] {
+  return ORDER.filter((name) => !reports.some((report) => report.name === name));
+}
+
 /** The page of all that was measured on this machine. */
 export function benchmarksPage(reports: readonly SavedReport[]): string {
   const goals = reports.flatMap(({ goals: own }) => own);
