@@ -11,8 +11,8 @@ export class AddressRefused extends Error {
   readonly code = "ADDRESS_REFUSED";
 }
 
-/** Every address of a host, as `dns.lookup` with `all` gives them. */
-export type ResolveHost = (host: string, callback: (error: Error | null, addresses: readonly LookupAddress[]) => void) => void;
+/** Every address of a host, as `dns.lookup` with `all` gives them: with an error it gives none at all, whatever its types say. */
+export type ResolveHost = (host: string, callback: (error: Error | null, addresses?: readonly LookupAddress[]) => void) => void;
 
 const resolveBySystem: ResolveHost = (host, callback) => systemLookup(host, { all: true }, callback);
 
@@ -39,14 +39,15 @@ export function guardedAgent(options: { readonly rules: AddressRules; readonly r
 
 function guardedLookup(rules: AddressRules, resolve: ResolveHost): LookupFunction {
   return (host, { all, family }, callback) => {
-    resolve(host, (error, addresses) => {
+    resolve(host, (error, addresses = []) => {
+      // Nobody catches what is thrown here: the process would end, with every message in flight.
+      if (error !== null) return callback(error, []);
       const wanted = addresses.filter((one) => family === undefined || family === 0 || one.family === family);
       const open = wanted.filter(({ address }) => rules.mayDial(address));
       const [first] = open;
-      if (error !== null) callback(error, []);
-      else if (first === undefined) callback(refusal(host), []);
-      else if (all === true) callback(null, open);
-      else callback(null, first.address, first.family);
+      if (first === undefined) return callback(refusal(host), []);
+      if (all === true) return callback(null, open);
+      return callback(null, first.address, first.family);
     });
   };
 }

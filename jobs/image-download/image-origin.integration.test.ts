@@ -232,6 +232,19 @@ describe("what the origin answers", () => {
     expect((error as Error).cause).toBeUndefined();
   });
 
+  it("a host whose name does not resolve may pass, and the process lives on", async () => {
+    const resolve: ResolveHost = (_, callback) => setImmediate(callback, Object.assign(new Error("hush"), { code: "ENOTFOUND" }));
+    await expect(get(originWith({ resolve }), "http://gone.test/a?token=hush")).rejects.toMatchObject({
+      code: "ORIGIN_FAILED",
+      message: "http://gone.test/a?… did not answer as it should (ENOTFOUND); another attempt may help",
+    });
+    // By the system's own resolver: what it is without a network differs in its code only.
+    await expect(get(originWith(), "http://nope.invalid/")).rejects.toMatchObject({
+      code: "ORIGIN_FAILED",
+      message: expect.stringMatching(/\((ENOTFOUND|EAI_AGAIN)\)/),
+    });
+  });
+
   it("an answer that breaks off may pass", async () => {
     const server = await serve((request, response) => {
       response.writeHead(200, { "content-length": 5_000 }).write(PNG, () => request.socket.destroy());
