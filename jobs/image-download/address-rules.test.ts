@@ -49,6 +49,28 @@ it.each([
   expect(rules.mayDial(address)).toBe(false);
 });
 
+it.each([
+  ["AWS, Google, Azure and most others", "169.254.169.254"],
+  ["AWS", "fd00:ec2::254"],
+  ["AWS, of containers", "169.254.170.2"],
+  ["AWS, of pods", "fd00:ec2::23"],
+  ["Google", "fd20:ce::254"],
+  ["Azure, WireServer", "168.63.129.16"],
+  ["Alibaba", "100.100.100.200"],
+  ["Oracle", "192.0.0.192"],
+  ["Oracle", "fd00:c1::a9fe:a9fe"],
+  ["OpenStack", "fe80::a9fe:a9fe%eth0"],
+  ["Akamai", "fd00:a9fe:a9fe::1"],
+  ["Scaleway", "169.254.42.42"],
+  ["Equinix Metal", "192.80.8.124"],
+])("K11: what a cloud tells its own machines (%s: %s) is not dialled", (_, address) => {
+  expect(rules.mayDial(address)).toBe(false);
+});
+
+it.each(["168.63.129.15", "168.63.129.17", "192.80.8.123"])("the neighbour %s is public", (address) => {
+  expect(rules.mayDial(address)).toBe(true);
+});
+
 it.each(["8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.255.255", "172.32.0.1", "192.0.1.1", "223.255.255.255"])(
   "%s is public",
   (address) => {

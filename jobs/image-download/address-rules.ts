@@ -19,6 +19,12 @@ const CLOSED_IPV4 = [
   "240.0.0.0/4", // reserved, and broadcast
 ];
 
+/** Public by the registries, but answered by a cloud to its own machines alone. Those of other clouds are in the networks above and below. */
+const CLOUD_SERVICES = [
+  "168.63.129.16", // Azure: WireServer, with what the machine was set up with, and the DNS
+  "192.80.8.124", // Equinix Metal: metadata
+];
+
 /** All but global unicast (2000::/3): loopback, v4-mapped, NAT64, unique local, link-local, multicast. And of that what leads to an IPv4 address or nowhere. */
 const CLOSED_IPV6 = [
   "::/3",
@@ -40,7 +46,7 @@ interface Networks {
  * addresses for its own.
  */
 export class AddressRules {
-  readonly #closed = networks([...CLOSED_IPV4, ...CLOSED_IPV6]);
+  readonly #closed = networks([...CLOSED_IPV4, ...CLOUD_SERVICES, ...CLOSED_IPV6]);
   readonly #allowed: Networks;
   readonly #blocked: Networks;
 
