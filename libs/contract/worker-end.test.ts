@@ -97,6 +97,41 @@ describe("W1: a pod outlives its processes", () => {
     expect(seen(stopped(1, "Error", { deletedAt: at(30) }), false, bootedAt(9.5))).toMatchObject({ isSeen: true });
   });
 
+  it("one whose start was noted in the second after it lives, and what ends it is its own", () => {
+    const early = bootedAt(4.98);
+    expect(seen(running(), false, early)).toBeUndefined();
+    expect(seen(stopped(137, "OOMKilled"), false, early)).toMatchObject({ class: "oom", isSeen: true });
+    const before = end(1, "Error", { startedAt: at(1), finishedAt: at(4) });
+    expect(seen(running({ ends: [before] }), false, early)).toMatchObject({ class: "lost", isSeen: false });
+    expect(seen(pod({ ends: [before, end(137, "OOMKilled")] }), false, early)).toMatchObject({ class: "oom", isSeen: true });
+  });
+
+  it("one that began long before what runs is in doubt when no end of it is known, for its node's clock may have been set", () => {
+    expect(seen(running({ runningSince: at(20) }))).toMatchObject({ class: "lost", isSeen: false });
+    const unseen: ContainerEnd = { exitCode: 137, reason: "ContainerStatusUnknown" };
+    expect(seen(running({ runningSince: at(20), ends: [unseen] }))).toMatchObject({ class: "lost", isSeen: false });
+    expect(seen(running({ ends: [unseen] }))).toBeUndefined();
+    const setBack = running({ ends: [end(1, "Error", { startedAt: at(30), finishedAt: at(40) })] });
+    expect(seen(setBack)).toMatchObject({ class: "lost", isSeen: false });
+    expect(seen(setBack, false, bootedAt(30.1))).toMatchObject({ class: "exit", isSeen: false });
+  });
+
+  it("of two that began within seconds each has its own end", () => {
+    const first = end(1, "Error", { startedAt: at(4), finishedAt: at(5) });
+    const second = end(137, "OOMKilled", { startedAt: at(6), finishedAt: at(9) });
+    const both = pod({ ends: [first, second] });
+    expect(seen(both, false, bootedAt(4.1))).toMatchObject({ class: "exit" });
+    expect(seen(both, false, bootedAt(5.99))).toMatchObject({ class: "oom" });
+    expect(seen(both, false, bootedAt(6.2))).toMatchObject({ class: "oom" });
+    // Nobody knows how what still runs ends.
+    expect(seen(pod({ runningSince: at(6), ends: [first] }), false, bootedAt(5.99))).toMatchObject({
+      class: "lost",
+      isSeen: false,
+    });
+    const evicted = { phase: "Failed", reason: "Evicted", runningSince: at(20), ends: [first] };
+    expect(seen(pod(evicted), false, bootedAt(20.1))).toMatchObject({ class: "evicted", isSeen: false });
+  });
+
   it("while its pod is being deleted it may work on", () => {
     expect(seen(running({ deletedAt: at(8) }))).toBeUndefined();
     expect(seen(running({ deletedAt: at(8), disruption: "EvictionByEvictionAPI", disruptedAt: at(8) }))).toBeUndefined();

@@ -50,7 +50,10 @@ export interface ProcessEnd extends WorkEnd {
   readonly isSeen: boolean;
 }
 
+/** Kubernetes cuts times to whole seconds. */
 const SECOND_MS = 1_000;
+/** The runtime notes the start of a container when it has started: its process may have begun a little before, and in the second before. */
+const STARTED_LATE_MS = 2_000;
 
 /**
  * W1: how a process of this pod ended; undefined while it may live. A pod outlives its processes: its container is started anew after each end,
@@ -58,32 +61,49 @@ const SECOND_MS = 1_000;
  */
 export function processEnd(pod: WorkerPod, isGone: boolean, process: HeldProcess): ProcessEnd | undefined {
   const isOver = isGone || pod.phase === "Failed" || pod.phase === "Succeeded";
-  if (pod.runningSince === undefined) return endOfStopped(pod, isOver, process);
-  if (process.bootedAtMs < Date.parse(pod.runningSince)) return { ...causeOf(pod, process), isSeen: true };
-  // Nobody's node says that it ended. J4: a node that is away does not.
-  if (isOver || pod.disruption === TAINTED) return { ...causeOf(pod, process), isSeen: false };
-  return isSameSecond(pod, process) ? { ...causeOf(pod, process), isSeen: false } : undefined;
+  // Whether its end was seen; undefined: there may be none.
+  const isSeen =
+    pod.runningSince === undefined
+      ? isSeenOnceStopped(pod, isOver, process)
+      : isSeenWhileRunning(pod, Date.parse(pod.runningSince), isOver, process);
+  return isSeen === undefined ? undefined : { ...causeOf(pod, process), isSeen };
 }
 
-function endOfStopped(pod: WorkerPod, isOver: boolean, process: HeldProcess): ProcessEnd | undefined {
+/**
+ * A process that began before the last end is not the one that runs: that end was its own, or a later one. When the container that runs was started
+ * proves nothing, for that is told late, and by a clock that may have been set since: then the heartbeat decides.
+ */
+function isSeenWhileRunning(pod: WorkerPod, sinceMs: number, isOver: boolean, { bootedAtMs }: HeldProcess): boolean | undefined {
+  const last = pod.ends.at(-1);
+  // An end without a time was made up before what runs now began, and says nothing of when.
+  const endedMs = last?.finishedAt === undefined ? Number.NEGATIVE_INFINITY : Date.parse(last.finishedAt);
+  // The clock was set back when the end is later than the start that followed it.
+  if (bootedAtMs < endedMs && endedMs <= sinceMs) return true;
+  // Nobody's node says that it ended. J4: a node that is away does not.
+  if (isOver || pod.disruption === TAINTED) return false;
+  return bootedAtMs < sinceMs - STARTED_LATE_MS || bootedAtMs < endedMs + SECOND_MS ? false : undefined;
+}
+
+function isSeenOnceStopped(pod: WorkerPod, isOver: boolean, process: HeldProcess): boolean | undefined {
   const last = pod.ends.at(-1);
   const isEndedBefore = last !== undefined && process.bootedAtMs < finishedMs(last);
   // A pod that is being deleted starts nothing anew.
   const isFinal = isOver || pod.deletedAt !== undefined;
-  if (isEndedBefore || (isFinal && isSameSecond(pod, process))) return { ...causeOf(pod, process), isSeen: true };
-  return isOver || isSameSecond(pod, process) ? { ...causeOf(pod, process), isSeen: false } : undefined;
+  if (isEndedBefore || (isFinal && isSameSecond(last, process))) return true;
+  return isOver || isSameSecond(last, process) ? false : undefined;
 }
 
 /** The end that was last written down is told in whole seconds: who began in that second may be the one that ended, or the next. */
-function isSameSecond({ ends }: WorkerPod, { bootedAtMs }: HeldProcess): boolean {
-  const last = ends.at(-1);
+function isSameSecond(last: ContainerEnd | undefined, { bootedAtMs }: HeldProcess): boolean {
   return last !== undefined && bootedAtMs < finishedMs(last) + SECOND_MS;
 }
 
 /** What Kubernetes did to the pod goes before what the container says, unless that came first: whatever is killed ends somehow. */
 function causeOf(pod: WorkerPod, process: HeldProcess): WorkEnd {
-  const end = ownEnd(pod.ends, process);
-  if (pod.reason === "Evicted" && end === pod.ends.at(-1)) return { class: "evicted", reason: "the kubelet evicted the pod" };
+  const lives = livesOf(pod);
+  const life = ownLife(lives, process);
+  const end = life?.end;
+  if (pod.reason === "Evicted" && life === lives.at(-1)) return { class: "evicted", reason: "the kubelet evicted the pod" };
   if (end === undefined || !endedBefore(end, interventionMs(pod, end))) {
     if (pod.disruption !== undefined) return disruptedCause(pod.disruption);
     if (pod.deletedAt !== undefined) return { class: "lost", reason: "its pod was deleted, as when it is scaled in" };
@@ -101,11 +121,39 @@ function disruptedCause(disruption: string): WorkEnd {
   return { class: known ?? "evicted", reason };
 }
 
-/** The kubelet remembers two ends: an older one was seen by nobody who is left. */
-function ownEnd(ends: readonly ContainerEnd[], { bootedAtMs }: HeldProcess): ContainerEnd | undefined {
-  const end = ends.find((one) => bootedAtMs < finishedMs(one) + SECOND_MS);
-  const isAnothers = end?.startedAt !== undefined && bootedAtMs < Date.parse(end.startedAt);
-  return isAnothers ? undefined : end;
+/** From one start of the container to its end, as its pod tells. */
+interface Life {
+  readonly startedMs: number | undefined;
+  /** Undefined: it runs. */
+  readonly end: ContainerEnd | undefined;
+}
+
+function livesOf({ ends, runningSince }: WorkerPod): Life[] {
+  const lives: Life[] = ends.map((end) => ({
+    startedMs: end.startedAt === undefined ? undefined : Date.parse(end.startedAt),
+    end,
+  }));
+  if (runningSince !== undefined) lives.push({ startedMs: Date.parse(runningSince), end: undefined });
+  return lives;
+}
+
+/**
+ * A process begins with its container: of two that it may be of, when one was started anew within seconds, it is of the one whose start is nearer.
+ * The kubelet remembers two ends: an older one was seen by nobody who is left.
+ */
+function ownLife(lives: readonly Life[], { bootedAtMs }: HeldProcess): Life | undefined {
+  const possible = lives.filter(({ startedMs = Number.NEGATIVE_INFINITY, end }) => {
+    const endedMs = end === undefined ? Number.POSITIVE_INFINITY : finishedMs(end) + SECOND_MS;
+    return startedMs - STARTED_LATE_MS <= bootedAtMs && bootedAtMs < endedMs;
+  });
+  const [nearest] = possible.toSorted((one, other) => distanceMs(one, bootedAtMs) - distanceMs(other, bootedAtMs));
+  return nearest;
+}
+
+/** 0 in the second of the start. Far away, when nobody knows it. */
+function distanceMs({ startedMs }: Life, atMs: number): number {
+  if (startedMs === undefined) return Number.MAX_VALUE;
+  return Math.max(startedMs - atMs, 0, atMs - startedMs - SECOND_MS);
 }
 
 /** When somebody asked for the end of the pod; a kill that follows is told by another clock. */
