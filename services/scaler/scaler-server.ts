@@ -19,17 +19,32 @@ import {
   type IsActiveResponse,
   type ScaledObjectRef,
 } from "./external-scaler.ts";
-import { metricName, parseWorkerRef } from "./worker-ref.ts";
-import type { Reading } from "./worker-watch.ts";
-import type { WorkerWatches } from "./worker-watches.ts";
+import { metricName, parseWorkerRef, type WorkerRef } from "./worker-ref.ts";
+import type { Reading, WorkerWatch } from "./worker-watch.ts";
 
-/** KEDA has no keepalive of its own: a KEDA that is gone is noticed by ours, and its streams end. */
-const SERVER_OPTIONS = {
-  "grpc.keepalive_time_ms": 20_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.max_receive_message_length": 64 * 1024,
-};
+/** Of a connection of KEDA's. */
+export interface ConnectionTimes {
+  /** KEDA has no keepalive of its own: a KEDA that is gone is noticed by ours, and its streams end. */
+  readonly pingMs: number;
+  readonly answerMs: number;
+  /**
+   * After about so long KEDA is to connect anew. It stays where it once came to for as long as that lives: on another node than its own, when the scaler of
+   * its own node was not there yet, or is only since it moved.
+   */
+  readonly ageMs: number;
+}
+
+const TIMES: ConnectionTimes = { pingMs: 20_000, answerMs: 10_000, ageMs: 600_000 };
+/** gRPC ends a connection up to a tenth later than it is told: by then a stream must not have been ended, or it is opened again where it was. */
+const STREAM_OUTLIVES = 1.2;
 const STOP_MS = 5_000;
+
+const serverOptions = ({ pingMs, answerMs, ageMs }: ConnectionTimes) => ({
+  "grpc.keepalive_time_ms": pingMs,
+  "grpc.keepalive_timeout_ms": answerMs,
+  "grpc.max_connection_age_ms": ageMs,
+  "grpc.max_receive_message_length": 64 * 1024,
+});
 
 type ActiveStream = ServerWritableStream<ScaledObjectRef, IsActiveResponse>;
 
@@ -40,6 +55,11 @@ const CODE: Readonly<Record<string, status>> = {
   LAG_UNKNOWN: status.UNAVAILABLE,
 };
 
+/** What is known of workers, as far as KEDA may ask. */
+interface Watches {
+  of(ref: WorkerRef): Pick<WorkerWatch, "ask" | "subscribe">;
+}
+
 /**
  * What KEDA calls. An error keeps the replicas as they are (KEDA 2.21, scale_scaledobjects.go, `isError && Fallback == nil`; the HPA does nothing
  * without its metric), so nothing that is not confirmed is ever answered as 0.
@@ -49,23 +69,28 @@ const CODE: Readonly<Record<string, status>> = {
 export class ScalerServer implements Service {
   readonly name = "grpc-server";
   readonly #port: number;
-  readonly #watches: Pick<WorkerWatches, "of">;
+  readonly #watches: Watches;
   readonly #metrics: Metrics;
   readonly #log: Log;
-  readonly #streams = new Set<ActiveStream>();
-  readonly #server = new Server(SERVER_OPTIONS);
+  readonly #times: ConnectionTimes;
+  /** Each with what makes it hear nothing more. */
+  readonly #streams = new Map<ActiveStream, () => void>();
+  readonly #server: Server;
   #boundPort: number | undefined;
 
   constructor(options: {
     readonly port: number;
-    readonly watches: Pick<WorkerWatches, "of">;
+    readonly watches: Watches;
     readonly metrics: Metrics;
     readonly log: Log;
+    readonly times?: Partial<ConnectionTimes>;
   }) {
     this.#port = options.port;
     this.#watches = options.watches;
     this.#metrics = options.metrics;
     this.#log = options.log;
+    this.#times = { ...TIMES, ...options.times };
+    this.#server = new Server(serverOptions(this.#times));
     this.#server.addService(EXTERNAL_SCALER, this.#implementation());
   }
 
@@ -85,7 +110,7 @@ export class ScalerServer implements Service {
 
   /** Streams are ended, not cut: after an error KEDA would wait ever longer until it opens the next one. */
   async stop(): Promise<void> {
-    for (const stream of this.#streams) stream.end();
+    for (const stream of [...this.#streams.keys()]) this.#end(stream);
     const { promise, resolve } = Promise.withResolvers<void>();
     const force = setTimeout(() => {
       this.#server.forceShutdown();
@@ -140,23 +165,31 @@ export class ScalerServer implements Service {
     try {
       const ref = parseWorkerRef(stream.request);
       const watch = this.#watches.of(ref);
-      const unsubscribe = watch.subscribe((isActive) => stream.write({ result: isActive }));
-      this.#streams.add(stream);
-      this.#metrics.scalerStreams.set(this.#streams.size);
       const said = { worker: ref.worker, peer: stream.getPeer() };
-      this.#log.info("stream.opened", said);
-      const end = (): void => {
-        unsubscribe();
+      const unsubscribe = watch.subscribe((isActive) => stream.write({ result: isActive }));
+      const aged = setTimeout(() => this.#end(stream), this.#times.ageMs * STREAM_OUTLIVES);
+      const release = (): void => {
         if (!this.#streams.delete(stream)) return;
+        unsubscribe();
+        clearTimeout(aged);
         this.#metrics.scalerStreams.set(this.#streams.size);
         this.#log.info("stream.closed", said);
       };
-      // By KEDA, by a lost connection, by us.
-      for (const event of ["cancelled", "finish", "close", "error"]) stream.once(event, end);
-      if (stream.cancelled) end();
+      this.#streams.set(stream, release);
+      this.#metrics.scalerStreams.set(this.#streams.size);
+      this.#log.info("stream.opened", said);
+      // By KEDA, or by a lost connection.
+      for (const event of ["cancelled", "finish", "close", "error"]) stream.once(event, release);
+      if (stream.cancelled) release();
     } catch (error) {
       stream.emit("error", this.#problem(error));
     }
+  }
+
+  /** Told something after its end it would end with an error, after which KEDA comes again ever later. */
+  #end(stream: ActiveStream): void {
+    this.#streams.get(stream)?.();
+    stream.end();
   }
 
   #problem(error: unknown): { readonly code: status; readonly details: string } {

@@ -1,13 +1,15 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** A way to a port that can be cut: both ends then lose their connections. */
+/** A way to a port that can be cut, so that both ends lose their connections, or go silent, as that to a node that is lost. */
 export class TcpLink implements Disposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #connections = 0;
 
   private constructor(target: number) {
     this.#server = createServer((near) => {
+      this.#connections += 1;
       const far = connect(target, "127.0.0.1");
       for (const socket of [near, far]) this.#sockets.add(socket.on("error", () => socket.destroy()));
       near.pipe(far).pipe(near);
@@ -23,6 +25,16 @@ export class TcpLink implements Disposable {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** How many came by it. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** From now on nothing goes either way, and neither end is told. */
+  silence(): void {
+    for (const socket of this.#sockets) socket.unpipe().pause();
   }
 
   [Symbol.dispose](): void {
