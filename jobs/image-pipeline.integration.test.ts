@@ -9,6 +9,7 @@ import { imageDownload } from "./image-download/image-download.ts";
 import { ImageOrigin } from "./image-download/image-origin.ts";
 import { imageResize } from "./image-resize/image-resize.ts";
 import { ObjectStore } from "./image-store/object-store.ts";
+import { dots } from "./testing/dots.ts";
 import { TestServer } from "./testing/test-server.ts";
 import { Versitygw } from "./testing/versitygw.ts";
 
@@ -177,6 +178,14 @@ describe("what becomes of a message that cannot be done", () => {
       expect((await resized({ r2_key: key })).outcome.kind).toBe("dead");
     }
     expect((await s3.keys()).filter((key) => key.startsWith(`images_resized/${id}`))).toEqual([]);
+  });
+
+  it("an image for which there is no time or no memory now: again by the backoff", async () => {
+    const limits = { maxBytes: MAX_BYTES, maxPixels: 1e10, timeLimitSeconds: 1 };
+    const key = `images/${id}.gif`;
+    await s3.put(key, dots({ side: 2_000, frames: 900 }));
+    const { outcome } = await runHandler(imageResize({ store, limits }), { body: { r2_key: key }, id }, { retry: RETRY });
+    expect(outcome).toMatchObject({ kind: "retry", delayMs: 10_000, reason: expect.stringContaining("timeout") });
   });
 
   it("a worker that is told to stop stores nothing more", async () => {

@@ -1,7 +1,8 @@
 import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
-import { type Thumbnail, thumbnail } from "./thumbnail.ts";
+import { dots } from "../testing/dots.ts";
+import { isPassing, type Thumbnail, thumbnail } from "./thumbnail.ts";
 
 const maxPixels = 1_000_000;
 const FORMATS = ["jpeg", "png", "gif", "webp"] as const;
@@ -73,10 +74,7 @@ describe("animations", () => {
   });
 
   it("K11: frames of a pixel each are not free", async () => {
-    const [start, end] = [Buffer.from("GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff", "latin1"), Buffer.from(";")];
-    const frame = Buffer.from("!\xf9\x04\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0", "latin1");
-    const bytes = Buffer.concat([start, ...Array.from({ length: 20_000 }, () => frame), end]);
-    expect(await thumbnail(bytes, { maxPixels })).toMatchObject({
+    expect(await thumbnail(dots({ side: 1, frames: 20_000 }), { maxPixels })).toMatchObject({
       kind: "refused",
       reason: expect.stringContaining("20000 frames"),
     });
@@ -125,6 +123,43 @@ describe("K11: what is refused, for good", () => {
     const bytes = await plain(9, 9).toFormat(format).toBuffer();
     expect((await thumbnail(bytes, { maxPixels })).kind).toBe("refused");
     await expect(sharp(bytes).metadata()).rejects.toThrow(/unsupported/);
+  });
+});
+
+describe("what may pass is thrown, so that it is tried again", () => {
+  it("sharp's time limit", async () => {
+    const bytes = dots({ side: 2_000, frames: 900 });
+    await expect(thumbnail(bytes, { maxPixels: 1e10, timeLimitSeconds: 1 })).rejects.toMatchObject({
+      code: "RESIZE_FAILED",
+      message: expect.stringMatching(/^the image was not resized: timeout: \d+% complete; another attempt may help$/),
+    });
+  });
+
+  it.each([
+    'timeout: 33% complete\nVipsImage: killed for image "temp-74"\nvips2png: unable to write to target target',
+    "Input buffer has corrupt header: vips_tracked: out of memory -- size == 61MB",
+    "VipsJpeg: Insufficient memory (case 4)",
+    "gifload_buffer: Out of memory",
+    "webpsave: picture memory error",
+    "std::bad_alloc",
+    "glib: Error creating thread: Resource temporarily unavailable",
+    "vips_g_thread_new: unable to create thread",
+  ])("%j", (message) => {
+    expect(isPassing(new Error(message))).toBe(true);
+  });
+
+  it("what Node itself could not give", () => {
+    expect(isPassing(new RangeError("Array buffer allocation failed"))).toBe(true);
+  });
+
+  it.each([
+    "VipsJpeg: premature end of JPEG image",
+    "Input buffer contains unsupported image format",
+    "Input image exceeds pixel limit",
+    "pngload_buffer: libspng read error",
+    "vips_image_new_from_memory: memory area too small",
+  ])("but not %j", (message) => {
+    expect(isPassing(new Error(message))).toBe(false);
   });
 });
 

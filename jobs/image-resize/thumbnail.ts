@@ -6,6 +6,24 @@ const MOST_SIDE_PIXELS = 200;
 const MOST_FRAMES = 1_000;
 const TIME_LIMIT_SECONDS = 120;
 
+/**
+ * What libvips and its decoders say when the machine and not the image is the trouble: sharp's time limit, and memory or a thread that the system did not
+ * give. They say it in the same plain errors, and in no set place, as what is wrong with an image.
+ */
+const PASSING =
+  /\btimeout: \d+% complete|\bkilled for image|\b(?:out of|insufficient|not enough) memory\b|\bpicture memory error|\bbad_alloc\b|\b(?:unable to create|error creating) thread/i;
+
+/** The image may be a good one: there was no time or no memory for it. Another attempt may have them. */
+export class ResizeFailed extends Error {
+  readonly code = "RESIZE_FAILED";
+}
+
+export interface ThumbnailLimits {
+  readonly maxPixels: number;
+  /** @default 120 */
+  readonly timeLimitSeconds?: number;
+}
+
 export type Thumbnail =
   | {
       readonly kind: "image";
@@ -27,8 +45,10 @@ sharp.concurrency(1);
 /**
  * The image within 200 × 200 pixels, never enlarged, in its own format, upright by its EXIF orientation and without its metadata (a photo's says where
  * it was taken). Animated GIF and WEBP stay animated; of an animated PNG the first picture is taken.
+ * @throws ResizeFailed
  */
-export async function thumbnail(bytes: Uint8Array, { maxPixels }: { readonly maxPixels: number }): Promise<Thumbnail> {
+export async function thumbnail(bytes: Uint8Array, limits: ThumbnailLimits): Promise<Thumbnail> {
+  const { maxPixels, timeLimitSeconds = TIME_LIMIT_SECONDS } = limits;
   const format = sniffImage(bytes);
   if (format === undefined) return refused("the object is no JPEG, PNG, GIF or WEBP, by its first bytes");
   const options = { limitInputPixels: maxPixels, failOn: "error", animated: true } as const;
@@ -39,12 +59,18 @@ export async function thumbnail(bytes: Uint8Array, { maxPixels }: { readonly max
       .autoOrient()
       .resize({ width: MOST_SIDE_PIXELS, height: MOST_SIDE_PIXELS, fit: "inside", withoutEnlargement: true })
       .toFormat(format.name)
-      .timeout({ seconds: TIME_LIMIT_SECONDS })
+      .timeout({ seconds: timeLimitSeconds })
       .toBuffer({ resolveWithObject: true });
     return { kind: "image", bytes: data, format, width: info.width, height: info.pageHeight ?? info.height };
   } catch (error) {
+    if (isPassing(error)) throw new ResizeFailed(`the image was not resized: ${firstLine(error)}; another attempt may help`);
     return refused(`the image cannot be decoded: ${firstLine(error)}`);
   }
+}
+
+/** An error of another kind than sharp's own, such as that of an allocation of Node's, is none of the image's either. */
+export function isPassing(error: unknown): boolean {
+  return !(error instanceof Error) || error.name !== "Error" || PASSING.test(error.message);
 }
 
 /** By the header alone, before anything is decoded. Samples of 16 bits take twice the memory. */
