@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { silentAfterMs } from "../../../libs/contract/lease-rhythm.ts";
 import type { WorkClaim } from "../../../libs/contract/work-claim.ts";
 import type { ClaimSlot } from "../../../libs/streams/claims.ts";
 import type { LeaseBroker } from "./held-lease.ts";
@@ -17,7 +18,7 @@ class FakeClaims {
   revision = 1;
   readonly renewed: string[] = [];
   /** What becomes of the next writes: stored and answered unless something else is said. */
-  readonly fate: ("unanswered" | "unreachable")[] = [];
+  readonly fate: ("unanswered" | "unreachable" | "swallowed")[] = [];
 
   readonly broker: LeaseBroker = {
     claims: {
@@ -25,6 +26,7 @@ class FakeClaims {
         Promise.resolve({ revision: this.revision, stored: { key, claim: this.claim, revision: this.revision, writtenAtMs: 0 } }),
       swap: (_key, claim, revision) => {
         const fate = this.fate.shift();
+        if (fate === "swallowed") return new Promise(() => {});
         if (fate === "unreachable") return Promise.reject(new Error("no responders"));
         if (revision !== this.revision) return Promise.resolve({ kind: "lost" });
         this.claim = claim;
@@ -59,6 +61,8 @@ function bench(options: { readonly broker?: () => LeaseBroker | undefined; reado
   keeper.hold(1, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: 0, leftMs: 1_000_000 });
   return { fake, keeper, tick, lost, stale, overruns };
 }
+
+afterEach(() => void vi.useRealTimers());
 
 describe("LeaseKeeper", () => {
   it("W1: renews three times an ack_wait, claim and message", async () => {
@@ -98,6 +102,25 @@ describe("LeaseKeeper", () => {
     await tick(RENEW_MS * 1.25);
     expect(fake.revision).toBe(2);
   });
+
+  it.each([3_000, 30_000, 120_000, 3_600_000])(
+    "W1: a renewal that is lost on its way is made up for before others miss it, with an ack_wait of %i ms",
+    async (ackWaitMs) => {
+      vi.useFakeTimers();
+      const fake = new FakeClaims();
+      const told = { onLost: () => {}, onStale: () => {}, onOverrun: () => {} };
+      const keeper = new LeaseKeeper({ ...told, ackWaitMs, graceMs: GRACE_MS, broker: () => fake.broker, random: () => 1 });
+      keeper.hold(1, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: performance.now(), leftMs: 2 * ackWaitMs });
+      fake.fate.push("swallowed");
+      const heldAtMs = performance.now();
+      while (fake.revision === 1) {
+        await vi.advanceTimersByTimeAsync(Math.min(250, ackWaitMs / 20));
+        keeper.tick(performance.now());
+        await vi.advanceTimersByTimeAsync(0);
+      }
+      expect(performance.now() - heldAtMs).toBeLessThan(silentAfterMs(ackWaitMs));
+    },
+  );
 
   it("what was missed while NATS was away is renewed when it is there again", async () => {
     let broker: LeaseBroker | undefined;

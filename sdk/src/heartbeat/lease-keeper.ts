@@ -1,9 +1,8 @@
+import { renewAgainMs, renewalAnswerMs, renewEveryMs } from "../../../libs/contract/lease-rhythm.ts";
 import { LEASE_SHARE } from "../../../libs/contract/work-claim.ts";
 import { HeldLease, type LeaseBroker } from "./held-lease.ts";
 import type { Lease } from "./thread-messages.ts";
 
-/** A write is waited for no longer, whatever ack_wait. */
-const LONGEST_ANSWER_MS = 5_000;
 /** How long the end of the process waits for the broker to know why. */
 const MARK_WITHIN_MS = 3_000;
 
@@ -54,7 +53,7 @@ export class LeaseKeeper {
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
-    this.#renewEveryMs = options.ackWaitMs / 3;
+    this.#renewEveryMs = renewEveryMs(options.ackWaitMs);
     this.#random = options.random ?? Math.random;
   }
 
@@ -63,7 +62,7 @@ export class LeaseKeeper {
       lease: new HeldLease({
         lease,
         broker: this.#options.broker,
-        answerMs: Math.min(LONGEST_ANSWER_MS, this.#renewEveryMs / 2),
+        answerMs: renewalAnswerMs(this.#options.ackWaitMs),
       }),
       killAtMs: nowMs + leftMs + this.#options.graceMs,
       renewAtMs: nowMs + this.#renewEveryMs * (0.5 + this.#random() / 2),
@@ -131,7 +130,7 @@ export class LeaseKeeper {
       kept.isStale = false;
     }
     // A renewal that is missed is made up for well before the lease runs out.
-    if (outcome === "unknown") kept.renewAtMs = Math.min(kept.renewAtMs, nowMs + this.#renewEveryMs / 4);
+    if (outcome === "unknown") kept.renewAtMs = Math.min(kept.renewAtMs, nowMs + renewAgainMs(this.#options.ackWaitMs));
     if (outcome !== "lost" || this.#kept.get(ticket) !== kept) return;
     if (kept.killAtMs !== undefined) kept.killAtMs = Math.min(kept.killAtMs, nowMs + this.#options.graceMs);
     this.#options.onLost(ticket);

@@ -1,3 +1,4 @@
+import { silentAfterMs } from "../../../libs/contract/lease-rhythm.ts";
 import { parseAckSubject } from "../../../libs/contract/source.ts";
 import { type ClaimHolder, endedClaim, parseClaimKey, type WorkClaim } from "../../../libs/contract/work-claim.ts";
 import { type ProcessEnd, processEnd } from "../../../libs/contract/worker-end.ts";
@@ -6,10 +7,6 @@ import { type Metrics, queueLabel } from "../../../libs/runtime/metrics.ts";
 import type { ClaimStore, StoredClaim } from "../../../libs/streams/claims.ts";
 import type { ClaimsWatch } from "./claims-watch.ts";
 import type { WorkerPods } from "./worker-pods.ts";
-
-/** Claims are written again each third of ack_wait; this part of it, and no more than so long, later one was missed. */
-const LATE_SHARE = 0.1;
-const LATE_MS = 3_000;
 
 /** Processes that ended themselves; more than that in one term are forgotten, and their other messages count what their pod says. */
 const OVERRUNS_KEPT = 1_000;
@@ -102,7 +99,7 @@ export class HandBack {
     const { nowMs, upForMs } = this.#options;
     const ackWaitMs = Math.max(this.#options.ackWaitMs, claim.holder?.ackWaitMs ?? 0);
     const silentMs = Math.min((await nowMs()) - writtenAtMs, upForMs());
-    return Math.max(0, ackWaitMs / 3 + Math.min(LATE_MS, ackWaitMs * LATE_SHARE) - silentMs);
+    return Math.max(0, silentAfterMs(ackWaitMs) - silentMs);
   }
 
   async #release(stored: StoredClaim, holder: ClaimHolder, { class: seen, reason }: ProcessEnd): Promise<void> {
