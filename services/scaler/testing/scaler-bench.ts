@@ -97,13 +97,15 @@ export class TestWorker {
     await this.#client.publish(this.subject, body);
   }
 
-  /** A retry that becomes due by the broker's clock after so long. */
-  async sleep(afterMs: number): Promise<void> {
+  /** A retry that becomes due by the broker's clock after so long. Returns when. */
+  async sleep(afterMs: number): Promise<number> {
+    const dueMs = Date.now() + afterMs;
     const hash = workHash(crypto.randomUUID());
     const head = headers();
-    head.set("Nats-Schedule", `@at ${new Date(Date.now() + afterMs).toISOString()}`);
+    head.set("Nats-Schedule", `@at ${new Date(dueMs).toISOString()}`);
     head.set("Nats-Schedule-Target", workRunSubject(this.name, hash, 2));
     await this.#client.publish(workAtSubject(this.name, hash, 2), "{}", { headers: head });
+    return dueMs;
   }
 
   /** A retry that is due when it is made. */
