@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Asked, json, refuse } from "./testing/fake-api-server.ts";
 import { bookmark, line, object, WatchBench } from "./testing/watch-bench.ts";
@@ -102,13 +103,15 @@ describe("J1: what is observed of the cluster", () => {
     await bench.listed("90", "b", "d");
     expect((await bench.seen(7)).slice(3)).toEqual(["gone a", "gone c", "present b", "present d"]);
     await bench.following("90");
+    expect(bench.reasons).toEqual(["first", "expired"]);
+    expect(bench.listsDone).toBe(2);
   });
 
   it("a quiet watch that ends at its time is followed by the next at once, however many there were before it", async () => {
     const started = bench.watch.start();
     await bench.listed("7");
     await started;
-    for (let ended = 0; ended < 12; ended += 1) {
+    for (let ended = 0; ended < 8; ended += 1) {
       const { response } = await bench.follow("7");
       bench.clockMs += 60_000;
       response.writeHead(200).end();
@@ -181,6 +184,7 @@ describe("how fresh the store is", () => {
     // The data were restored: the version is an older one, and so it must be.
     await bench.following("3");
     expect(bench.watch.problem()).toBeUndefined();
+    expect(bench.reasons).toEqual(["first", "silent"]);
   });
 
   it("a watch that broke soon after a word goes on from there; after a long silence it begins anew", async () => {
@@ -194,5 +198,124 @@ describe("how fresh the store is", () => {
     again.socket?.destroy();
     await bench.listed("30", "b");
     expect((await bench.seen(4)).slice(2)).toEqual(["gone a", "present b"]);
+  });
+});
+
+describe("a watch that goes on and on is compared with a list from time to time", () => {
+  /** Its watch from version 10 has gone on for ten minutes; this is the stream of the next one, beside which a list was asked for. */
+  async function checked(...uids: readonly string[]) {
+    let stream = await bench.begun(...uids);
+    for (let minute = 0; minute < 8; minute += 1) {
+      bench.clockMs += 60_000;
+      stream.end();
+      stream = await bench.following("10");
+    }
+    bench.clockMs += 1;
+    stream.write(bookmark("10"));
+    await expect.poll(() => bench.watch.freshnessMs()).toBe(0);
+    bench.clockMs += 120_000;
+    stream.end();
+    return { stream: await bench.following("10"), list: await bench.list() };
+  }
+
+  const answer = ({ response }: Asked, resourceVersion: string, ...items: readonly object[]): void =>
+    json(response, 200, { metadata: { resourceVersion }, items });
+
+  /** The watch's time is over, and the next one goes on from there. */
+  async function nextMinute(stream: Asked["response"], resourceVersion: string): Promise<Asked["response"]> {
+    bench.clockMs += 60_000;
+    stream.end();
+    return bench.following(resourceVersion);
+  }
+
+  /** Watch follows watch, each to its end, as many as it takes until a list is asked for. */
+  async function listAfter(stream: Asked["response"]): Promise<Asked> {
+    bench.clockMs += 60_000;
+    stream.end();
+    const asked = await bench.next();
+    if (asked.query.get("watch") === null) return asked;
+    asked.response.writeHead(200).flushHeaders();
+    return listAfter(asked.response);
+  }
+
+  it("what it was not told of is found: what came, what changed, what went", async () => {
+    const { stream, list } = await checked("a", "b", "c");
+    answer(list, "20", object("b"), object("c", "15", "new"), object("d"));
+    const next = await nextMinute(stream, "10");
+    // It may be on its way until a watch that began after the list has had all its time.
+    expect(bench.changes).toEqual(["present a", "present b", "present c"]);
+    expect(bench.watch.problem()).toBeUndefined();
+    answer(await listAfter(next), "21", object("b"), object("c", "15", "new"), object("d"));
+    expect((await bench.seen(7)).slice(3)).toEqual(["gone a", "present b", "present c=new", "present d"]);
+    await bench.following("21");
+    expect(bench.reasons).toEqual(["first", "astray missed", "missed"]);
+  });
+
+  it("a word of a later version ends the waiting: what it has not told by then it will not tell", async () => {
+    const { stream, list } = await checked("a", "b");
+    answer(list, "20", object("b"));
+    stream.write(line("MODIFIED", object("b", "19")));
+    await bench.seen(3);
+    expect(bench.reasons).toEqual(["first"]);
+    // As often as it takes for the list to be read.
+    const saying = setInterval(() => stream.write(bookmark("20")), 5);
+    const again = await bench.list();
+    clearInterval(saying);
+    answer(again, "21", object("b"));
+    expect((await bench.seen(5)).slice(3)).toEqual(["gone a", "present b"]);
+    await bench.following("21");
+  });
+
+  it("data that were restored in a moment, to which a quiet watch of a future version is blind", async () => {
+    const { stream, list } = await checked("a", "b");
+    answer(list, "7", object("b"));
+    answer(await listAfter(stream), "7", object("b"));
+    await bench.following("7");
+    expect(bench.changes.slice(2)).toEqual(["gone a", "present b"]);
+    expect(bench.reasons).toEqual(["first", "astray restored", "restored"]);
+  });
+
+  it("what happens meanwhile is no difference, and its last words are told though the list knows nothing of them", async () => {
+    const { stream, list } = await checked("a", "b");
+    // The list was made after all of this, and the watch tells it later.
+    answer(list, "20", object("b", "13", "new"), object("c", "14"));
+    stream.write(line("MODIFIED", object("a", "11", "failed")) + line("DELETED", object("a", "12", "failed")));
+    stream.write(line("MODIFIED", object("b", "13", "new")) + line("ADDED", object("c", "14")));
+    await bench.seen(6);
+    const next = await nextMinute(stream, "14");
+    await nextMinute(next, "14");
+    expect(bench.changes.slice(2)).toEqual(["present a=failed", "gone a=failed", "present b=new", "present c"]);
+    expect(bench.reasons).toEqual(["first"]);
+  });
+
+  it("one that is right is not asked again before its time; a list after a gap is a check, too", async () => {
+    const { stream, list } = await checked("a");
+    answer(list, "20", object("a"));
+    let next = await nextMinute(stream, "10");
+    for (let minute = 0; minute < 8; minute += 1) next = await nextMinute(next, "10");
+    next.end(line("ERROR", { code: 410, reason: "Expired", message: "too old" }));
+    await bench.listed("30", "a");
+    next = await bench.following("30");
+    for (let minute = 0; minute < 8; minute += 1) next = await nextMinute(next, "30");
+    expect(bench.reasons).toEqual(["first", "expired"]);
+  });
+
+  it("a list that cannot be had is no problem of the watch, and is asked for again beside a later one", async () => {
+    const { stream, list } = await checked("a", "b");
+    refuse(list.response, 503, "ServiceUnavailable", "busy");
+    stream.write(line("MODIFIED", object("b", "11")));
+    await bench.seen(3);
+    expect(bench.watch.problem()).toBeUndefined();
+    answer(await listAfter(stream), "20", object("b", "11"));
+    answer(await listAfter(await bench.following("11")), "21", object("b", "11"));
+    expect((await bench.seen(5)).slice(3)).toEqual(["gone a", "present b"]);
+    expect(bench.waits).toEqual([]);
+  });
+
+  it("stop ends its list as well", async () => {
+    const { list } = await checked("a");
+    const closed = once(list.response, "close");
+    await bench.watch.stop();
+    await closed;
   });
 });

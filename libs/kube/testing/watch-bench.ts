@@ -1,5 +1,5 @@
 import { pause } from "../../runtime/backoff.ts";
-import { silentLog } from "../../runtime/log.ts";
+import { type Log, silentLog } from "../../runtime/log.ts";
 import { type Change, Watch } from "../watch.ts";
 import { type Asked, FakeApiServer, json } from "./fake-api-server.ts";
 
@@ -22,6 +22,10 @@ export class WatchBench implements AsyncDisposable {
   /** `present a`, `gone a`, and `=name` where the name is another. */
   readonly changes: string[] = [];
   readonly waits: number[] = [];
+  /** Why each list was made: `first`, …; `astray missed`, when a check found something. */
+  readonly reasons: string[] = [];
+  /** How many lists were complete. */
+  listsDone = 0;
   clockMs = 0;
   /** Told of each change when it happens. */
   onChange: (change: Change<View>) => void = () => {};
@@ -37,7 +41,10 @@ export class WatchBench implements AsyncDisposable {
       selector: { labelSelector: "a=b" },
       project: ({ metadata }) => ({ uid: metadata.uid, name: metadata.name ?? "" }),
       onChange: (change) => this.#note(change),
-      log: silentLog,
+      onListed: () => {
+        this.listsDone += 1;
+      },
+      log: this.#log,
       nowMs: () => this.clockMs,
       wait: (delayMs, signal) => {
         this.waits.push(delayMs);
@@ -45,6 +52,14 @@ export class WatchBench implements AsyncDisposable {
         return pause(1, signal);
       },
     });
+  }
+
+  get #log(): Log {
+    return {
+      ...silentLog,
+      info: (event, { reason } = {}) => void (event === "watch.listed" && this.reasons.push(String(reason))),
+      warn: (event, { reason } = {}) => void (event === "watch.astray" && this.reasons.push(`astray ${reason}`)),
+    };
   }
 
   static async start(answer?: (asked: Asked) => void): Promise<WatchBench> {
