@@ -52,7 +52,7 @@ const serving = (bytes: Uint8Array, headers: Record<string, string> = {}): Reque
 const downloaded = (body: unknown, attempt = 1): Promise<HandlerRun> =>
   runHandler(download, { body, id }, { attempt, retry: RETRY });
 const resized = (body: unknown): Promise<HandlerRun> =>
-  runHandler(resize, { body, id: `${id}.image-downloaded#1` }, { retry: RETRY });
+  runHandler(resize, { body, id: `${id}.image-downloaded.png` }, { retry: RETRY });
 const photo = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: "#4080c0" } });
 
 function keyIn({ published }: HandlerRun): string {
@@ -74,7 +74,7 @@ describe("from a message to the small image", () => {
     const key = keyIn(first);
     expect(key).toMatch(new RegExp(`^images/[0-9a-f]{32}\\${extension}$`));
     expect(first.published).toMatchObject([
-      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `${id}.image-downloaded#1` } },
+      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `${id}.image-downloaded.${format}` } },
     ]);
     const stored = await s3.get(key);
     expect([stored.contentType, original.equals(stored.bytes)]).toEqual([`image/${format}`, true]);
@@ -97,6 +97,37 @@ describe("from a message to the small image", () => {
     for (let attempt = 1; attempt <= 2; attempt++) expect((await resized({ r2_key: key })).outcome.kind).toBe("succeeded");
     const name = key.slice("images/".length);
     expect((await s3.keys()).filter((one) => one.endsWith(name))).toEqual([`images/${name}`, `images_resized/${name}`]);
+  });
+
+  it.each(["announced", "not announced"])(
+    "another attempt that is given another format adds no object: first %s",
+    async (state) => {
+      const png = await photo(300, 300).png().toBuffer();
+      answer = serving(png);
+      const body = { url: `${server.url}/negotiated` };
+      const onPublish = state === "announced" ? {} : { onPublish: fail };
+      const first = await runHandler(download, { body, id }, { retry: RETRY, ...onPublish });
+      answer = serving(await photo(300, 300).webp().toBuffer());
+      const second = await downloaded(body, 2);
+      const key = keyIn(second);
+      expect(key).toMatch(/\.png$/);
+      expect(second.published).toMatchObject([{ headers: { "Nats-Msg-Id": `${id}.image-downloaded.png` } }]);
+      if (state === "announced") expect(first.published).toEqual(second.published);
+      expect(second.logged).toMatchObject([{ event: "image.kept", fields: { key, now: "webp" } }]);
+      expect((await resized({ r2_key: key })).outcome.kind).toBe("succeeded");
+      const name = key.slice("images/".length, -".png".length);
+      expect((await s3.keys()).filter((one) => one.includes(name))).toEqual([`images/${name}.png`, `images_resized/${name}.png`]);
+      expect(png.equals((await s3.get(key)).bytes)).toBe(true);
+    },
+  );
+
+  it("a new message of the same id stores what it is given, and announces it", async () => {
+    const body = { url: `${server.url}/refreshed` };
+    for (const format of ["png", "webp"] as const) {
+      answer = serving(await photo(30, 30).toFormat(format).toBuffer());
+      const { published } = await downloaded(body);
+      expect(published).toMatchObject([{ headers: { "Nats-Msg-Id": `${id}.image-downloaded.${format}` } }]);
+    }
   });
 
   it("a message whose image was stored, but not announced, is announced by the next attempt", async () => {

@@ -38,6 +38,25 @@ it("tells a missing object from a store that fails", async () => {
   await expect(failing).rejects.toMatchObject({ code: "STORE_FAILED", message: expect.stringContaining("NoSuchBucket") });
 });
 
+it("knows whether an object is there; a store that fails is no answer", async () => {
+  const [there, gone] = [
+    { key: "images/there.png", signal },
+    { key: "images/gone.png", signal },
+  ];
+  await s3.put(there.key, Buffer.from("a"));
+  const store = storeWith();
+  expect([await store.has(there), await store.has(gone)]).toEqual([true, false]);
+  await expect(storeWith({ endpoint: "http://127.0.0.1:1" }).has(there)).rejects.toMatchObject({ code: "STORE_FAILED" });
+  const reason = new Error("time is up");
+  await expect(store.has({ ...there, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+});
+
+it("what it may not see is as if it were not there", async () => {
+  await s3.put("images/hidden.png", Buffer.from("a"));
+  const stranger = storeWith({ secretAccessKey: { kind: "value", value: "wrong" } });
+  expect(await stranger.has({ key: "images/hidden.png", signal })).toBe(false);
+});
+
 it("K11: reads no object beyond the limit", async () => {
   await s3.put("images/large.png", Buffer.alloc(101));
   const found = await storeWith().get({ key: "images/large.png", limitBytes: 100, signal });

@@ -1,4 +1,4 @@
-import { GetObjectCommand, PutObjectCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
+import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
 import { BoundedBuffer } from "./bounded-buffer.ts";
 import { SettingsError } from "./settings.ts";
 import { readSecret, type StoreSettings } from "./store-settings.ts";
@@ -79,6 +79,18 @@ export class ObjectStore {
     } catch (error) {
       if (error instanceof S3ServiceException && error.name === "NoSuchKey") return { kind: "missing" };
       throw this.#failure(`read ${key}`, error, signal);
+    }
+  }
+
+  /** False also where it may not be seen: a store tells who may not list that what is not there is forbidden. */
+  async has({ key, signal }: Pick<GetOptions, "key" | "signal">): Promise<boolean> {
+    try {
+      await this.#client.send(new HeadObjectCommand({ Bucket: this.#bucket, Key: key }), { abortSignal: signal });
+      return true;
+    } catch (error) {
+      const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+      if (!signal.aborted && (status === 403 || status === 404)) return false;
+      throw this.#failure(`look for ${key}`, error, signal);
     }
   }
 
