@@ -51,16 +51,19 @@ interface ConfigView {
 }
 
 /**
- * Follows the ConfigMap through the API, so that a change is live within a second and no pod restarts. A configuration that cannot be used
- * changes nothing: the last good one stays in force and the problem shows in readiness and in the log.
+ * Follows the ConfigMap through the API, so that a change is live within a second and no pod restarts. A configuration that cannot be used, and
+ * one that was deleted, changes nothing: the last good one stays in force and the problem shows in readiness and in the log.
  */
 export class DispatchConfigSource implements Service {
   readonly name = "dispatch-config";
   readonly #watch: Watch<ConfigView>;
   readonly #log: Log;
+  readonly #configMap: string;
   readonly #listeners = new Set<(config: LiveConfig) => void>();
   readonly #first = Promise.withResolvers<void>();
   #current: LiveConfig | undefined;
+  /** What was read last. */
+  #read: ConfigView | undefined;
   #problem: string | undefined = "the ConfigMap was not found yet";
 
   constructor(options: {
@@ -70,13 +73,15 @@ export class DispatchConfigSource implements Service {
     readonly log: Log;
   }) {
     this.#log = options.log;
+    this.#configMap = options.configMap;
     this.#watch = new Watch<ConfigView>({
       client: options.client,
       path: `/api/v1/namespaces/${options.namespace}/configmaps`,
       selector: { fieldSelector: `metadata.name=${options.configMap}` },
       project: (object) => ({ uid: object.metadata.uid, text: (object as V1ConfigMap).data?.[CONFIG_KEY] ?? "" }),
       onChange: (change) => {
-        if (change.kind === "present") this.#apply(change.view.text);
+        if (change.kind === "present") this.#changed(change.view);
+        else this.#gone(change.last);
       },
       log: options.log,
     });
@@ -113,6 +118,21 @@ export class DispatchConfigSource implements Service {
   /** How long ago the ConfigMap was last known to be followed. */
   freshnessMs(): number {
     return this.#watch.freshnessMs();
+  }
+
+  /** A list after a gap tells what is known, too. */
+  #changed(view: ConfigView): void {
+    const isKnown = this.#read?.text === view.text;
+    this.#read = view;
+    if (!isKnown) this.#apply(view.text);
+  }
+
+  /** One that was made anew under its name may be seen before the old one goes. */
+  #gone({ uid }: ConfigView): void {
+    if (this.#read?.uid !== uid) return;
+    this.#read = undefined;
+    this.#problem = `the ConfigMap ${this.#configMap} was deleted; what it said last is in force`;
+    this.#log.error("config.gone", { problem: this.#problem });
   }
 
   #apply(text: string): void {
