@@ -32,8 +32,8 @@ const redirectTo =
   (_, response) =>
     void response.writeHead(302, { location }).end();
 
-it("downloads an image with the message's headers, whatever its Content-Type says", async () => {
-  const server = await serve((_, response) => void response.writeHead(200, { "content-type": "text/html" }).end(PNG));
+it("downloads an image with the message's headers", async () => {
+  const server = await serve((_, response) => void response.end(PNG));
   const answer = await get(originWith(), `${server.url}/a.txt?b=c`, { Authorization: "Bearer t", Host: "evil.test" });
   expect(answer).toMatchObject({ kind: "image", format: { name: "png" } });
   expect(answer.kind === "image" && answer.bytes.equals(PNG)).toBe(true);
@@ -88,6 +88,40 @@ describe("K11: the dialled address is checked", () => {
     expect((await get(originWith({ resolve }), at("many.test"))).kind).toBe("image");
     expect((await get(originWith({ resolve, allowed: [] }), at("many.test"))).kind).toBe("refused");
   });
+});
+
+describe("K11: the Content-Type is checked", () => {
+  it.each(["text/html", "text/html; charset=utf-8", "application/json", "application/xml", "video/mp4"])(
+    "what the origin calls %s is refused unread, whatever its bytes look like",
+    async (type) => {
+      const closed = Promise.withResolvers<void>();
+      const server = await serve((_, response) => {
+        response.once("close", () => closed.resolve());
+        response.writeHead(200, { "content-type": type }).write(PNG);
+      });
+      expect(await get(originWith(), `${server.url}/a?token=hush`)).toEqual({
+        kind: "refused",
+        reason: `${server.url}/a?… is ${type.split(";")[0]} and no image, by its Content-Type`,
+      });
+      await closed.promise;
+    },
+  );
+
+  it.each([undefined, "application/octet-stream", "binary/octet-stream", "text/plain", "image/webp"])(
+    "of what it calls %s the first bytes decide",
+    async (type) => {
+      const server = await serve((request, response) => {
+        response
+          .writeHead(200, type === undefined ? {} : { "content-type": type })
+          .end(request.url === "/png" ? PNG : "no image");
+      });
+      expect(await get(originWith(), `${server.url}/png`)).toMatchObject({ kind: "image", format: { name: "png" } });
+      expect(await get(originWith(), `${server.url}/page`)).toMatchObject({
+        kind: "refused",
+        reason: expect.stringContaining("first bytes"),
+      });
+    },
+  );
 });
 
 describe("redirects", () => {

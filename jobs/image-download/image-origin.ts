@@ -1,6 +1,7 @@
 import type { Agent, Dispatcher } from "undici";
 import { BoundedBuffer } from "../image-store/bounded-buffer.ts";
 import { type ImageFormat, SIGNATURE_BYTES, sniffImage } from "../image-store/image-format.ts";
+import { typeOfNoImage } from "./content-type.ts";
 import { AddressRefused } from "./guarded-agent.ts";
 import { parseImageUrl, shownUrl } from "./image-url.ts";
 import { requestHeaders } from "./request-headers.ts";
@@ -32,8 +33,8 @@ export interface ImageRequest {
 type Body = Dispatcher.ResponseData["body"];
 
 /**
- * Gets images from servers that nobody vouches for (K11). It holds at most `maxBytes` of an answer and stops reading at the first bytes that are no
- * image, whatever the headers say.
+ * Gets images from servers that nobody vouches for (K11). It holds at most `maxBytes` of an answer, reads nothing of what the origin itself calls no
+ * image, and stops at first bytes that are none.
  */
 export class ImageOrigin {
   readonly #agent: Agent;
@@ -85,9 +86,10 @@ export class ImageOrigin {
 
   async #read(url: URL, { headers, body }: Dispatcher.ResponseData): Promise<Download> {
     const tooLarge = refused(`${shownUrl(url)} is larger than ${this.#maxBytes} bytes (MAX_IMAGE_BYTES)`);
-    if (Number(headers["content-length"]) > this.#maxBytes) {
+    const type = typeOfNoImage(headers["content-type"]);
+    if (type !== undefined || Number(headers["content-length"]) > this.#maxBytes) {
       discard(body);
-      return tooLarge;
+      return type === undefined ? tooLarge : refused(`${shownUrl(url)} is ${type} and no image, by its Content-Type`);
     }
     const collected = new BoundedBuffer(this.#maxBytes);
     let format: ImageFormat | undefined;
