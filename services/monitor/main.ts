@@ -100,7 +100,9 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     log,
   });
   const enqueue = (uid: string): void => queue.add(uid);
-  const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, log });
+  let sweeper: Sweeper | undefined;
+  const onListed = (): void => sweeper?.soon();
+  const observer = new Observer({ client, instance, namespaces: env.JOB_NAMESPACES, onJob: enqueue, onListed, log });
   const logs = new LogKeeper({ jobs, tails: store.logs, log });
   const startFailures = new StartFailures();
   const missing = new MissingOutcome({ store, nowMs });
@@ -172,6 +174,18 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     ];
     const { SWEEP_INTERVAL: intervalMs } = env;
     const { records } = store;
+    sweeper = new Sweeper({
+      records,
+      observer,
+      reconciler,
+      namespaces,
+      others,
+      enqueue,
+      intervalMs,
+      heartbeat: sweepBeat,
+      metrics,
+      log,
+    });
     return [
       consumers,
       queue,
@@ -185,7 +199,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
         nowMs: () => client.serverNowMs(),
         log,
       }),
-      new Sweeper({ records, observer, reconciler, namespaces, others, enqueue, intervalMs, heartbeat: sweepBeat, metrics, log }),
+      sweeper,
     ];
   };
   const election = new LeaseElection({

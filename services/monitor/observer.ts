@@ -38,13 +38,15 @@ export class Observer implements Service {
     readonly instance: Instance;
     readonly namespaces: readonly string[];
     readonly onJob: (uid: string) => void;
+    /** A namespace was listed anew: nobody looked for a while, and it is known again what is there. */
+    readonly onListed?: () => void;
     readonly goneKept?: number;
     readonly nowMs?: () => number;
     readonly log: Log;
   }) {
-    const { client, log, namespaces, nowMs } = options;
+    const { client, log, namespaces, nowMs, onListed = () => {} } = options;
     const selector = { labelSelector: jobSelector(options.instance) };
-    const common = { client, log, selector, ...(nowMs === undefined ? {} : { nowMs }) };
+    const common = { client, log, selector, onListed, ...(nowMs === undefined ? {} : { nowMs }) };
     this.#namespaces = namespaces;
     this.#onJob = options.onJob;
     this.#goneKept = options.goneKept ?? GONE_KEPT;

@@ -30,7 +30,11 @@ class Rounds implements Sweep {
 }
 
 /** The monitor's parts with real watches, put together as its main does. */
-function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], nowMs = () => performance.now()) {
+function monitor(
+  namespaces: readonly string[],
+  others: readonly Sweep[] = [],
+  { nowMs = () => performance.now(), intervalMs = 20 } = {},
+) {
   const queue = new WorkQueue({
     handle: (uid) => reconciler.reconcile(uid),
     concurrency: 4,
@@ -40,7 +44,8 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], n
   });
   const enqueue = (uid: string): void => queue.add(uid);
   const { client } = bench.cluster.server;
-  const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, nowMs, log: silentLog });
+  const onListed = (): void => sweeper.soon();
+  const observer = new Observer({ client, instance: INSTANCE, namespaces, onJob: enqueue, onListed, nowMs, log: silentLog });
   const reconciler = bench.newReconciler({ observer });
   const heartbeat = new Heartbeat("sweep", { stallAfterMs: 60_000 });
   const metrics = new Metrics("monitor");
@@ -51,7 +56,7 @@ function monitor(namespaces: readonly string[], others: readonly Sweep[] = [], n
     namespaces: bench.cluster.namespaces,
     others,
     enqueue,
-    intervalMs: 20,
+    intervalMs,
     heartbeat,
     metrics,
     log: silentLog,
@@ -103,7 +108,7 @@ describe("Sweeps", () => {
     bench.cluster.objects.clear();
     const rounds = new Rounds();
     let clockMs = 0;
-    const { observer, sweeper } = monitor(["jobs"], [rounds], () => clockMs);
+    const { observer, sweeper } = monitor(["jobs"], [rounds], { nowMs: () => clockMs });
     await observer.start();
     expect(observer.problemIn("jobs")).toBeUndefined();
     clockMs += 101_000;
@@ -127,6 +132,20 @@ describe("Sweeps", () => {
     await until(async () => expect(await stateOf(orphan.hash)).toBe("dead"));
     expect(await stateOf(secret.hash)).toBe("running");
     bench.cluster.forbidden.clear();
+    await running.stop();
+  });
+
+  it("after a gap of the watches, long before its time: nothing that could not be concluded meanwhile waits for it", async () => {
+    const { hash } = await bench.running("unseen", { namespace: "secret" });
+    bench.cluster.objects.clear();
+    bench.cluster.forbidden.add("secret");
+    const rounds = new Rounds();
+    const running = monitor(["secret"], [rounds], { intervalMs: 3_600_000 });
+    await running.start();
+    await until(async () => expect(rounds.done).toBe(1));
+    expect(await stateOf(hash)).toBe("running");
+    bench.cluster.forbidden.clear();
+    await until(async () => expect(await stateOf(hash)).toBe("dead"));
     await running.stop();
   });
 

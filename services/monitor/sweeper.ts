@@ -27,16 +27,21 @@ export interface SweeperOptions {
   readonly metrics: Pick<Metrics, "sweepFailures">;
 }
 
+/** Between two sweeps, however often the watches begin anew. */
+const SHORTEST_PAUSE_MS = 2_000;
+
 /**
- * Compares the stores with the cluster from time to time and finds what edge-triggered work missed: records that run without a Job (rule J5),
- * Jobs that were not settled (F1, F2), retries that are nowhere (S2), messages that reach nobody. It concludes nothing from a watch that does not
- * follow its namespace, unless that namespace is gone.
+ * Compares the stores with the cluster from time to time, and after each gap of a watch, and finds what edge-triggered work missed: records that
+ * run without a Job (rule J5), Jobs that were not settled (F1, F2), retries that are nowhere (S2), messages that reach nobody. It concludes nothing
+ * from a watch that does not follow its namespace, unless that namespace is gone.
  */
 export class Sweeper implements Service, Sweep {
   readonly name = "sweeper";
   readonly #options: SweeperOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
+  /** Aborted when the next sweep is not to wait for its time. */
+  #soon = new AbortController();
 
   constructor(options: SweeperOptions) {
     this.#options = options;
@@ -52,13 +57,22 @@ export class Sweeper implements Service, Sweep {
     await this.#running;
   }
 
+  /** A gap is over: what nothing was concluded of meanwhile does not wait for the interval. */
+  soon(): void {
+    this.#soon.abort();
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     const { intervalMs, heartbeat } = this.#options;
+    const shortestMs = Math.min(intervalMs, SHORTEST_PAUSE_MS);
     heartbeat.beat();
     while (!signal.aborted) {
+      this.#soon = new AbortController();
+      const isWanted = AbortSignal.any([signal, this.#soon.signal]);
       await this.sweep(signal);
-      await pause(intervalMs, signal);
+      await pause(shortestMs, signal);
+      await pause(intervalMs - shortestMs, isWanted);
     }
     heartbeat.rest();
   }
