@@ -265,13 +265,6 @@ export class FakeWorkers {
     return { message, ack, source };
   }
 
-  /** As a heartbeat does. */
-  async renew({ key, claim, revision }: Held): Promise<number> {
-    const won = await this.claims.swap(key, claim, revision);
-    if (won.kind === "lost") throw new Error("the lease is lost");
-    return won.revision;
-  }
-
   async claim(key: string): Promise<WorkClaim | undefined> {
     return (await this.claims.get(key)).stored?.claim;
   }
