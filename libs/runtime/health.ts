@@ -51,6 +51,15 @@ export class Health {
     if (this.#state === "draining") return [this.#state];
     return [...(this.#state === "serving" ? [] : [this.#state]), ...problems([...this.#liveness, ...this.#readiness])];
   }
+
+  /** What is asked and holds, for people: `?verbose`. */
+  liveHolding(): string[] {
+    return this.#state === "draining" ? [] : holding(this.#liveness);
+  }
+
+  readyHolding(): string[] {
+    return this.#state === "draining" ? [] : holding([...this.#liveness, ...this.#readiness]);
+  }
 }
 
 function problems(checks: readonly Check[]): string[] {
@@ -58,6 +67,10 @@ function problems(checks: readonly Check[]): string[] {
     const problem = check.problem();
     return problem === undefined ? [] : [`${check.name}: ${problem}`];
   });
+}
+
+function holding(checks: readonly Check[]): string[] {
+  return checks.filter((check) => check.problem() === undefined).map(({ name }) => `${name}: ok`);
 }
 
 export interface StallOptions {

@@ -44,6 +44,20 @@ describe("HttpServer and Health", () => {
     expect(await get("/readyz")).toEqual({ status: 503, body: "sweep: no progress\n" });
   });
 
+  it("names what holds as well when it is asked for all of it", async () => {
+    health.serve();
+    health.mustLive({ name: "loop", problem: () => undefined });
+    health.mustBeReady({ name: "broker", problem: () => "away" });
+    health.mustBeReady({ name: "watch", problem: () => undefined });
+    health.mention(() => ["queue default is paused"]);
+    expect(await get("/healthz?verbose")).toEqual({ status: 200, body: "ok\nloop: ok\n" });
+    expect(await get("/readyz?verbose")).toEqual({
+      status: 503,
+      body: "broker: away\nloop: ok\nwatch: ok\nqueue default is paused\n",
+    });
+    expect(await get("/readyz?other")).toEqual({ status: 503, body: "broker: away\nqueue default is paused\n" });
+  });
+
   it("serves the seed's metrics by their names, and 404 for the rest", async () => {
     const { status, body } = await get("/metrics");
     expect(status).toBe(200);

@@ -11,7 +11,7 @@ export interface MetricsPage {
 }
 
 /**
- * `/healthz`, `/readyz` and `/metrics`. It is started first and stopped last, so that it tells the truth while the service connects and
+ * `/healthz`, `/readyz` and `/metrics`; with `?verbose` the first two name what holds as well. It is started first and stopped last, so that it tells the truth while the service connects and
  * while it drains. Starting it twice is harmless.
  */
 export class HttpServer implements Service {
@@ -53,11 +53,14 @@ export class HttpServer implements Service {
   }
 
   async #answer(url: string, response: ServerResponse): Promise<void> {
-    switch (url.split("?")[0]) {
+    const [path, query] = url.split("?");
+    const isVerbose = query === "verbose";
+    const health = this.#health;
+    switch (path) {
       case "/healthz":
-        return verdict(response, this.#health.liveProblems());
+        return verdict(response, health.liveProblems(), isVerbose ? health.liveHolding() : []);
       case "/readyz":
-        return verdict(response, this.#health.readyProblems(), this.#health.notes());
+        return verdict(response, health.readyProblems(), [...(isVerbose ? health.readyHolding() : []), ...health.notes()]);
       case "/metrics":
         return this.#metricsPage(response);
       default:

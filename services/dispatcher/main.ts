@@ -31,6 +31,7 @@ export async function runDispatcher(processEnv: NodeJS.ProcessEnv): Promise<void
   const health = new Health();
   const http = new HttpServer({ port: env.HTTP_SERVER_PORT, health, metrics });
   await http.start();
+  log.info("http.started", { port: http.port });
   const kube = new KubeClient({
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),

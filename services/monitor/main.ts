@@ -60,6 +60,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
   const health = new Health();
   const http = new HttpServer({ port: env.HTTP_SERVER_PORT, health, metrics });
   await http.start();
+  log.info("http.started", { port: http.port });
   const client = new KubeClient({
     access: await loadKubeAccess(processEnv),
     onAnswer: (answer) => metrics.kubeAnswered(answer),
