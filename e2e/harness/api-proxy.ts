@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { command, daemonEnvironment } from "../../scripts/cluster/command.ts";
 import { network } from "../../scripts/cluster/network.ts";
 import { type ApiFault, type Exchange, type Order, PROXY_PORT } from "./api-proxy-process.ts";
+import { atLeast, Changes } from "./changes.ts";
 import type { Installation } from "./installation.ts";
 import { serviceProcesses } from "./service-processes.ts";
 
@@ -18,14 +19,14 @@ export class ApiProxy implements AsyncDisposable {
   readonly exchanges: Exchange[] = [];
   readonly #millrace: Installation;
   readonly #child: ChildProcess;
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
 
   private constructor(millrace: Installation, child: ChildProcess) {
     this.#millrace = millrace;
     this.#child = child;
     child.on("message", (exchange) => {
       this.exchanges.push(exchange as Exchange);
-      for (const listener of this.#listeners) listener();
+      this.#changes.announce();
     });
   }
 
@@ -63,19 +64,12 @@ export class ApiProxy implements AsyncDisposable {
   /** Resolves with the exchanges from here on that match, once there are so many. */
   async next(what: string, count: number, matches: (exchange: Exchange) => boolean, timeoutMs = 120_000): Promise<Exchange[]> {
     const from = this.exchanges.length;
-    const { promise, resolve, reject } = Promise.withResolvers<Exchange[]>();
-    const found = (): Exchange[] => this.exchanges.slice(from).filter(matches);
-    const look = (): void => {
-      if (found().length >= count) resolve(found());
-    };
-    const timer = setTimeout(() => reject(new Error(`waited for ${count} × ${what}, saw ${found().length}`)), timeoutMs);
-    this.#listeners.add(look);
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#listeners.delete(look);
-    }
+    const find = (): Exchange[] => this.exchanges.slice(from).filter(matches);
+    return this.#changes.until(() => atLeast(count, find()), {
+      what: `${count} × ${what}`,
+      limitMs: timeoutMs,
+      seen: () => ({ matching: find().length, last: this.exchanges.slice(from).slice(-5) }),
+    });
   }
 
   /** Pods speak to the API server itself again. */

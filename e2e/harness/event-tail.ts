@@ -2,6 +2,7 @@ import { type ConsumerMessages, jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { SOURCE_HEADER } from "../../libs/contract/event.ts";
 import { STREAM } from "../../libs/contract/streams.ts";
+import { atLeast, Changes } from "./changes.ts";
 
 export interface TailedEvent {
   readonly subject: string;
@@ -11,6 +12,8 @@ export interface TailedEvent {
   readonly kind: string;
   readonly source: string;
   readonly time: string;
+  /** By NATS' clock, which is this machine's; whoever wrote it may have another. */
+  readonly storedAtMs: number;
   readonly data: Readonly<Record<string, unknown>>;
 }
 
@@ -20,7 +23,7 @@ const DEFAULT_TIMEOUT_MS = 120_000;
 export class EventTail implements AsyncDisposable {
   readonly events: TailedEvent[] = [];
   readonly #messages: ConsumerMessages;
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
   readonly #reading: Promise<void>;
 
   private constructor(messages: ConsumerMessages) {
@@ -41,27 +44,17 @@ export class EventTail implements AsyncDisposable {
     count = 1,
     timeoutMs = DEFAULT_TIMEOUT_MS,
   ): Promise<TailedEvent[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<TailedEvent[]>();
-    const look = (): void => {
-      const found = this.events.filter(matches);
-      if (found.length >= count) resolve(found);
-    };
-    const timer = setTimeout(() => {
-      const seen = this.events.filter(matches).length;
-      reject(
-        new Error(
-          `waited ${timeoutMs / 1000} s for ${count} × ${what}, saw ${seen}; last: ${JSON.stringify(this.events.slice(-5))}`,
-        ),
-      );
-    }, timeoutMs);
-    this.#listeners.add(look);
-    look();
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#listeners.delete(look);
-    }
+    const find = (): TailedEvent[] => this.events.filter(matches);
+    return this.#changes.until(() => atLeast(count, find()), {
+      what: `${count} × ${what}`,
+      limitMs: timeoutMs,
+      seen: () => ({ matching: find().length, last: this.events.slice(-5) }),
+    });
+  }
+
+  /** Resolves when the events are such that it holds. */
+  async waitUntil(what: string, holds: () => boolean, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    await this.#changes.untilTrue(holds, { what, limitMs: timeoutMs, seen: () => this.events.slice(-5) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -74,8 +67,10 @@ export class EventTail implements AsyncDisposable {
       const [, queue = "", hash = "", attempt = "", kind = ""] = message.subject.split(".");
       const { data, time } = message.json<{ readonly data: Record<string, unknown>; readonly time: string }>();
       const source = message.headers?.get(SOURCE_HEADER) ?? "";
-      this.events.push({ subject: message.subject, queue, hash, attempt: Number(attempt), kind, source, time, data });
-      for (const listener of this.#listeners) listener();
+      const storedAtMs = Number(message.timestampNanos / 1_000_000n);
+      const { subject } = message;
+      this.events.push({ subject, queue, hash, attempt: Number(attempt), kind, source, time, storedAtMs, data });
+      this.#changes.announce();
     }
   }
 }

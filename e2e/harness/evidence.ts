@@ -1,4 +1,4 @@
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { ANNOTATION, jobSelector, LABEL } from "../../libs/contract/names.ts";
 import type { JobView } from "../../libs/contract/observation.ts";
@@ -19,6 +19,7 @@ import {
   seenDeadLetter,
   seenEvent,
 } from "../../services/testing/oracle.ts";
+import { streamMessages } from "./stream-messages.ts";
 
 /** Every Job that was ever in a namespace since this was opened, the removed ones too. */
 export class JobHistory implements AsyncDisposable {
@@ -93,26 +94,16 @@ export async function gatherEvidence(options: {
 async function everyMessage(connection: NatsConnection, stream: string): Promise<StoredMessage[]> {
   const manager = await jetstreamManager(connection);
   const { state, config } = await manager.streams.info(stream);
-  if (state.messages === 0) return [];
   // A work queue may have one consumer per subject only, and these messages have theirs.
   if (config.retention === "workqueue") return bySequence(connection, stream, state.first_seq, state.last_seq);
-  const consumer = await jetstream(connection).consumers.get(stream, {});
-  const found: StoredMessage[] = [];
-  const messages = await consumer.consume();
-  for await (const message of messages) {
-    found.push({
-      stream,
-      subject: message.subject,
-      seq: message.seq,
-      storedAt: String(message.timestampNanos),
-      headers: headerValues(message.headers),
-      data: message.data,
-    });
-    if (message.info.pending === 0) break;
-  }
-  await messages.close();
-  await consumer.delete();
-  return found;
+  return (await streamMessages(connection, stream)).map((message) => ({
+    stream,
+    subject: message.subject,
+    seq: message.seq,
+    storedAt: String(message.timestampNanos),
+    headers: headerValues(message.headers),
+    data: message.data,
+  }));
 }
 
 async function bySequence(connection: NatsConnection, stream: string, first: number, last: number): Promise<StoredMessage[]> {

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { V1Job, V1JobList, V1Pod } from "@kubernetes/client-node";
-import { DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { jetstream } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { openTunnel, type ServiceAddress, type Tunnel } from "../../cli/src/port-forward.ts";
 import { DLQ_HEADER } from "../../libs/contract/dead-letter.ts";
@@ -21,9 +21,11 @@ import { RecordStore } from "../../libs/streams/records.ts";
 import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { command } from "../../scripts/cluster/command.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
+import { Changes } from "./changes.ts";
 import { EventTail, type TailedEvent } from "./event-tail.ts";
 import { type Leftovers, readLeftovers } from "./leftovers.ts";
 import type { ReleaseNames } from "./release.ts";
+import { streamMessages } from "./stream-messages.ts";
 
 export { NOTHING } from "./leftovers.ts";
 
@@ -39,6 +41,8 @@ export interface DeadLetter {
 }
 
 const NATS_READY_MS = 120_000;
+/** The kubelet waits before it starts a container again that has just ended, and the node may be busy. */
+const PODS_MS = 180_000;
 
 interface PodState {
   readonly uid: string;
@@ -145,15 +149,10 @@ export class Installation implements AsyncDisposable {
   }
 
   async deadLetters(): Promise<DeadLetter[]> {
-    const manager = await jetstreamManager(this.connection);
-    if ((await manager.streams.info(STREAM.deadLetters)).state.messages === 0) return [];
-    const consumer = await jetstream(this.connection).consumers.get(STREAM.deadLetters, { deliver_policy: DeliverPolicy.All });
-    const entries: DeadLetter[] = [];
-    const messages = await consumer.consume();
-    for await (const message of messages) {
+    return (await streamMessages(this.connection, STREAM.deadLetters)).map((message) => {
       const text = (name: string): string => message.headers?.get(name) ?? "";
       const json = (name: string): string => (text(name) === "" ? "" : String(JSON.parse(text(name))));
-      entries.push({
+      return {
         subject: message.subject,
         code: text(DLQ_HEADER.code),
         reason: json(DLQ_HEADER.reason),
@@ -161,11 +160,8 @@ export class Installation implements AsyncDisposable {
         id: json(DLQ_HEADER.id),
         headers: Object.fromEntries((message.headers?.keys() ?? []).map((name) => [name, text(name)])),
         body: Buffer.from(message.data),
-      });
-      if (message.info.pending === 0) break;
-    }
-    await consumer.delete();
-    return entries;
+      };
+    });
   }
 
   async jobs(id: string, queue = "default"): Promise<V1Job[]> {
@@ -193,13 +189,13 @@ export class Installation implements AsyncDisposable {
    */
   async sigkill(service: ServiceName): Promise<void> {
     await using pods = await this.#servicePods(service);
-    await pods.waitFor((all) => all.length > 0 && all.every((pod) => pod.ready));
-    const count = [...pods.values()].length;
-    const worn = [...pods.values()].filter(({ restarts }) => restarts > 0);
+    await pods.waitFor("all to be ready", (all) => all.length > 0 && all.every((pod) => pod.ready));
+    const count = pods.values().length;
+    const worn = pods.values().filter(({ restarts }) => restarts > 0);
     if (worn.length > 0) await this.kubectl(["-n", this.names.namespace, "delete", "pod", ...worn.map(({ name }) => name)]);
     const isFresh = (pod: PodState): boolean => pod.ready && worn.every(({ uid }) => uid !== pod.uid);
-    await pods.waitFor((all) => all.length >= count && all.every(isFresh));
-    const victims = [...pods.values()];
+    await pods.waitFor("others in their place", (all) => all.length >= count && all.every(isFresh));
+    const victims = pods.values();
     const socket = join(this.cluster.stateDir, "containerd.sock");
     const tasks = (await command("ctr", ["-a", socket, "-n", "k8s.io", "task", "ls"]))
       .split("\n")
@@ -209,7 +205,7 @@ export class Installation implements AsyncDisposable {
       if (pid === undefined) throw new Error(`no process of ${name} (${containerId}) among ${JSON.stringify(tasks)}`);
       process.kill(Number(pid), "SIGKILL");
     }
-    await pods.waitFor((all) =>
+    await pods.waitFor("each to be started again", (all) =>
       victims.every(({ uid, restarts }) => all.some((pod) => pod.uid === uid && pod.restarts > restarts && pod.ready)),
     );
   }
@@ -228,30 +224,21 @@ export class Installation implements AsyncDisposable {
   }
 
   async #servicePods(service: ServiceName) {
-    const listeners = new Set<() => void>();
+    const changes = new Changes();
     const watch = new Watch<PodState>({
       client: this.kube,
       path: `/api/v1/namespaces/${this.names.namespace}/pods`,
       selector: { labelSelector: `app.kubernetes.io/component=${service},app.kubernetes.io/instance=${this.names.release}` },
       project: (object) => podState(object as V1Pod),
-      onChange: () => {
-        for (const listener of listeners) listener();
-      },
+      onChange: () => changes.announce(),
       log: silentLog,
     });
     await watch.start();
+    const values = (): PodState[] => [...watch.values()];
     return {
-      values: () => watch.values(),
-      async waitFor(holds: (pods: readonly PodState[]) => boolean): Promise<void> {
-        const { promise, resolve } = Promise.withResolvers<void>();
-        const look = (): void => {
-          if (holds([...watch.values()])) resolve();
-        };
-        listeners.add(look);
-        look();
-        await promise;
-        listeners.delete(look);
-      },
+      values,
+      waitFor: (what: string, holds: (pods: readonly PodState[]) => boolean): Promise<void> =>
+        changes.untilTrue(() => holds(values()), { what: `${service}: ${what}`, limitMs: PODS_MS, seen: values }),
       [Symbol.asyncDispose]: () => watch.stop(),
     };
   }

@@ -7,12 +7,15 @@ import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
 import type { NodeLayout } from "../../scripts/cluster/node-layout.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
 import { installSteps } from "../../scripts/install/steps.ts";
+import { Changes } from "./changes.ts";
 import type { Installation } from "./installation.ts";
 import { LocalVolume } from "./local-volume.ts";
 
 const NODE = "node1";
 const UNREACHABLE = "node.kubernetes.io/unreachable";
 const SERVICES = ["monitor", "dispatcher"] as const;
+/** Longer than the cluster takes to give a node up, and than a node takes to start with all its pods. */
+const NODE_MS = 180_000;
 
 /** Raw messages with this `nodeSelector` run on the nodes that were labelled by `here`. */
 export const HERE = { matchKey: "e2e/here", matchValue: "yes" } as const;
@@ -98,14 +101,16 @@ export class SecondNode implements AsyncDisposable {
 
   async comeBack(): Promise<void> {
     await this.#millrace.cluster.up();
-    await this.#find(({ taints, ready }) => ready && !taints.some(({ key }) => key === UNREACHABLE));
+    await this.#find(`${NODE} to be ready`, ({ taints, ready }) => ready && !taints.some(({ key }) => key === UNREACHABLE));
   }
 
   /** When the cluster gave it up. */
   async givenUp(): Promise<Date> {
     const isMark = ({ key, effect }: V1Taint): boolean => key === UNREACHABLE && effect === "NoExecute";
-    const { taints } = await this.#find(({ taints: all }) => all.some(isMark));
-    return new Date(taints.find(isMark)?.timeAdded ?? Number.NaN);
+    const { taints } = await this.#find(`${NODE} to be given up`, ({ taints: all }) => all.some(isMark));
+    const since = taints.find(isMark)?.timeAdded;
+    if (since === undefined) throw new Error(`${NODE} is marked ${UNREACHABLE}, but not since when: ${JSON.stringify(taints)}`);
+    return new Date(since);
   }
 
   /** Whether all the containers have ended, by its own runtime's word: there is no other way to look into the dark. */
@@ -116,23 +121,23 @@ export class SecondNode implements AsyncDisposable {
     return ends.length === pods.length && ends.every(({ FinishedAt: finishedAt }) => finishedAt > 0);
   }
 
-  async #find(matches: (node: NodeState) => boolean): Promise<NodeState> {
-    const { promise, resolve } = Promise.withResolvers<NodeState>();
+  async #find(what: string, matches: (node: NodeState) => boolean): Promise<NodeState> {
+    const changes = new Changes();
     const watch = new Watch<NodeState>({
       client: this.#millrace.kube,
       path: "/api/v1/nodes",
       selector: { fieldSelector: `metadata.name=${NODE}` },
       project: (object) => nodeState(object as V1Node),
-      onChange: (change) => {
-        if (change.kind === "present" && matches(change.view)) resolve(change.view);
-      },
+      onChange: () => changes.announce(),
       log: silentLog,
     });
-    await watch.start();
+    const seen = (): NodeState[] => [...watch.values()];
+    // The first list may be long in coming, too.
+    const started = watch.start();
     try {
-      return await promise;
+      return await changes.until(() => seen().find(matches), { what: what, limitMs: NODE_MS, seen });
     } finally {
-      await watch.stop();
+      await Promise.all([started, watch.stop()]);
     }
   }
 

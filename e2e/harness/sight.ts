@@ -6,6 +6,7 @@ import { jobsPath } from "../../libs/kube/jobs-api.ts";
 import { jobView, podView } from "../../libs/kube/views.ts";
 import { type Change, Watch } from "../../libs/kube/watch.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
+import { Changes } from "./changes.ts";
 
 interface Place {
   readonly kube: KubeClient;
@@ -19,7 +20,7 @@ const DEFAULT_TIMEOUT_MS = 120_000;
 export class Sight<View extends JobView | PodView> implements AsyncDisposable {
   readonly #seen = new Map<string, View>();
   readonly #gone = new Set<string>();
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
   readonly #watch: Watch<View>;
   readonly #counts: (view: View) => boolean;
   #peak = 0;
@@ -66,22 +67,11 @@ export class Sight<View extends JobView | PodView> implements AsyncDisposable {
 
   /** Resolves with the first that matches, present or gone. */
   async find(what: string, matches: (view: View, gone: boolean) => boolean): Promise<View> {
-    const { promise, resolve, reject } = Promise.withResolvers<View>();
-    const look = (): void => {
-      const found = this.seen.find((view) => matches(view, this.#gone.has(view.uid)));
-      if (found !== undefined) resolve(found);
-    };
-    const timer = setTimeout(() => {
-      reject(new Error(`waited ${DEFAULT_TIMEOUT_MS / 1000} s for ${what} among ${JSON.stringify(this.seen.slice(-5))}`));
-    }, DEFAULT_TIMEOUT_MS);
-    this.#listeners.add(look);
-    look();
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#listeners.delete(look);
-    }
+    return this.#changes.until(() => this.seen.find((view) => matches(view, this.#gone.has(view.uid))), {
+      what,
+      limitMs: DEFAULT_TIMEOUT_MS,
+      seen: () => this.seen.slice(-5),
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -93,7 +83,7 @@ export class Sight<View extends JobView | PodView> implements AsyncDisposable {
     this.#seen.set(view.uid, view);
     if (change.kind === "gone") this.#gone.add(view.uid);
     this.#peak = Math.max(this.#peak, this.present.filter(this.#counts).length);
-    for (const listener of this.#listeners) listener();
+    this.#changes.announce();
   }
 }
 

@@ -6,6 +6,7 @@ import type { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { renderPictures } from "../../scripts/install/pictures.ts";
 import { productTag } from "../../scripts/install/product-image.ts";
 import { sideService } from "../../scripts/install/side-service.ts";
+import { atLeast, Changes } from "./changes.ts";
 import { openRelay, type Relay } from "./relay.ts";
 
 const NAME = "witness";
@@ -37,7 +38,7 @@ export class Witness implements AsyncDisposable {
   readonly told: Told[] = [];
   readonly #relay: Relay;
   readonly #stop = new AbortController();
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
   #listening: Promise<void> | undefined;
 
   private constructor(relay: Relay) {
@@ -99,27 +100,12 @@ export class Witness implements AsyncDisposable {
 
   /** Resolves with what matches as soon as there are `count` of it. */
   async waitFor(what: string, matches: (entry: Told) => boolean, count = 1, timeoutMs = WAIT_MS): Promise<Told[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<Told[]>();
-    const look = (): void => {
-      const found = this.told.filter(matches);
-      if (found.length >= count) resolve(found);
-    };
-    const timer = setTimeout(() => {
-      const seen = this.told.filter(matches).length;
-      reject(
-        new Error(
-          `waited ${timeoutMs / 1000} s for ${count} × ${what}, saw ${seen}; last: ${JSON.stringify(this.told.slice(-8))}`,
-        ),
-      );
-    }, timeoutMs);
-    this.#listeners.add(look);
-    look();
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#listeners.delete(look);
-    }
+    const find = (): Told[] => this.told.filter(matches);
+    return this.#changes.until(() => atLeast(count, find()), {
+      what: `${count} × ${what}`,
+      limitMs: timeoutMs,
+      seen: () => ({ matching: find().length, last: this.told.slice(-8) }),
+    });
   }
 
   async #listen(): Promise<void> {
@@ -130,7 +116,7 @@ export class Witness implements AsyncDisposable {
           .array(toldSchema)
           .parse(await (await this.#request(`/told?from=${this.told.length}`, { signal })).json());
         this.told.push(...entries);
-        for (const listener of this.#listeners) listener();
+        this.#changes.announce();
       } catch {
         await pause(200, signal);
       }

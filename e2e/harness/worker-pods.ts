@@ -5,6 +5,7 @@ import { Watch } from "../../libs/kube/watch.ts";
 import { silentLog } from "../../libs/runtime/log.ts";
 import type { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { command } from "../../scripts/cluster/command.ts";
+import { Changes } from "./changes.ts";
 
 const WAIT_MS = 120_000;
 const WORKER_LABEL = "millrace.dev/worker";
@@ -35,7 +36,7 @@ interface WorkerPodsOptions {
 export class WorkerPods implements AsyncDisposable {
   readonly #watch: Watch<WorkerPod>;
   readonly #cluster: LocalCluster;
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
 
   private constructor(options: WorkerPodsOptions) {
     this.#cluster = options.cluster;
@@ -44,7 +45,7 @@ export class WorkerPods implements AsyncDisposable {
       path: `/api/v1/namespaces/${options.namespace}/pods`,
       selector: { labelSelector: WORKER_LABEL },
       project: (object) => workerPod(object as V1Pod),
-      onChange: () => this.#changed(),
+      onChange: () => this.#changes.announce(),
       log: silentLog,
     });
   }
@@ -76,22 +77,11 @@ export class WorkerPods implements AsyncDisposable {
     holds: (pods: readonly WorkerPod[]) => boolean,
     timeoutMs = WAIT_MS,
   ): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const look = (): void => {
-      if (holds(this.of(worker))) resolve();
-    };
-    const timer = setTimeout(
-      () => reject(new Error(`waited ${timeoutMs / 1000} s for ${what}; pods of ${worker}: ${JSON.stringify(this.of(worker))}`)),
-      timeoutMs,
-    );
-    this.#listeners.add(look);
-    look();
-    try {
-      await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#listeners.delete(look);
-    }
+    await this.#changes.untilTrue(() => holds(this.of(worker)), {
+      what: `${worker}: ${what}`,
+      limitMs: timeoutMs,
+      seen: () => this.of(worker),
+    });
   }
 
   async waitForReady(worker: string, count: number): Promise<void> {
@@ -116,10 +106,6 @@ export class WorkerPods implements AsyncDisposable {
     const pid = tasks.find(([id]) => id === containerId)?.[1];
     if (pid === undefined) throw new Error(`no process of ${name} (${containerId})`);
     return Number(pid);
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
   }
 }
 
