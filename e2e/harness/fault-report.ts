@@ -11,12 +11,15 @@ export const faultRow = z.object({
   fault: z.string(),
   /** What was seen to happen then, in a line. */
   what: z.string(),
-  /** How many were under way. */
+  /** How many were under way; of a fault that befalls workers, messages. */
   jobs: z.number(),
   lost: z.number(),
   doubled: z.number(),
-  /** From the end of the fault, or from its begin when it ends by itself, to the first creation or outcome that was recorded after it. */
-  healMs: z.number(),
+  /**
+   * From the end of the fault, or from its begin when nobody waits for its end, until each of those that were under way has been created or its
+   * end is recorded. Null: not all of them. Absent: there is nothing to heal.
+   */
+  healMs: z.number().nullable().optional(),
   /** Of the long rounds. */
   soak: z.boolean(),
   machine: z.string(),
@@ -29,7 +32,8 @@ export const FaultReport = {
   row(row: Omit<FaultRow, "soak" | "machine">): void {
     const [cpu] = cpus();
     const machine = `${cpus().length} × ${cpu?.model ?? "CPU"}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
-    const whole: FaultRow = { ...row, soak: process.env["SOAK"] === "1", machine };
+    // A figure that is none would be read as "did not heal".
+    const whole = faultRow.parse({ ...row, soak: process.env["SOAK"] === "1", machine } satisfies FaultRow);
     mkdirSync(FAULTS_DIR, { recursive: true });
     writeFileSync(join(FAULTS_DIR, `${slug(row.fault)}.json`), `${JSON.stringify(whole, null, 2)}\n`);
   },

@@ -14,7 +14,7 @@ export function recordedFaults(folder = FAULTS_DIR): FaultRow[] {
 /** docs/faults.md: what was done to a running installation under load, and what came of it. */
 export function faultsPage(rows: readonly FaultRow[]): string {
   const lines = rows.map(({ fault, what, jobs, lost, doubled, healMs, soak }) => {
-    const cells = [fault, what, soak ? `${jobs}, long round` : jobs, lost, doubled, seconds(healMs)];
+    const cells = [fault, what, soak ? `${jobs}, long round` : jobs, lost, doubled, healed(healMs)];
     return `| ${cells.map((cell) => String(cell).replaceAll("|", "\\|")).join(" | ")} |`;
   });
   return `# Faults
@@ -22,9 +22,10 @@ export function faultsPage(rows: readonly FaultRow[]): string {
 What was done to a running installation under load, and what came of it: measured by the suites in \`e2e\` on the local cluster, and written by \`npm run docs\`.
 
 - **lost** and **doubled** are the oracle's (\`services/testing/oracle.ts\`): it reads the streams and every Job that ever was, not what the services say.
-- **time to heal** is from the end of the fault, or from its begin when it ends by itself, to the first creation or outcome that was recorded after it.
+- **under way** are jobs, or the messages of workers.
+- **time to heal** is from the end of the fault, or from its begin when nobody waits for its end, until the last of those that were under way has been created or its end is recorded: what was left of their own run is in it. \`–\`: there was nothing to heal.
 
-| fault | what happened | jobs | lost | doubled | time to heal |
+| fault | what happened | under way | lost | doubled | time to heal |
 |---|---|---|---|---|---|
 ${lines.join("\n")}
 
@@ -32,8 +33,9 @@ ${machines(rows)}
 `;
 }
 
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
+function healed(ms: FaultRow["healMs"]): string {
+  if (ms === undefined) return "–";
+  return ms === null ? "did not heal" : `${(ms / 1000).toFixed(1)} s`;
 }
 
 /** Who ran which kind of rounds. */
