@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { jobsPath } from "../../libs/kube/jobs-api.ts";
 import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
 import { ApiProxy } from "../harness/api-proxy.ts";
@@ -7,6 +8,7 @@ import type { Exchange } from "../harness/api-proxy-process.ts";
 import { FaultLoad } from "../harness/fault-load.ts";
 import { Installation } from "../harness/installation.ts";
 import { Jobs } from "../harness/jobs.ts";
+import { isListedAnew, logSince } from "../harness/service-log.ts";
 import { serviceProcesses } from "../harness/service-processes.ts";
 
 /** The ids of another run on a cluster that was kept are other jobs. */
@@ -102,6 +104,26 @@ it.each(rounds)("D7: each creation is carried out, and the connection is reset b
   });
 });
 
+it.each(rounds)("watches are cut again and again while jobs come, and each goes on from where it was (%s)", async (round) => {
+  const opened = ({ watch, status }: Exchange): boolean => watch && status === 200;
+  const load = await publish(`cut-${round}`);
+  await load.seen("created", LOAD);
+  const cutMs = Date.now();
+  for (const [index, message] of many(`cut-more-${round}`, SOAK ? 20 : 4, 2).entries()) {
+    const again = api.next("watch", 8, opened);
+    api.cutWatches();
+    await Promise.all([again, load.add(message)]);
+    // Seen by one that goes on, which so has heard of something lately: a watch may begin anew when it has heard nothing for long.
+    await load.seen("created", LOAD + index + 1);
+  }
+  load.healing();
+  await load.expectEachOnce({ fault: "API server: watches cut", what: "each was resumed from where it was" });
+  const ofJobs = (await logSince(millrace, "monitor", cutMs)).filter(
+    ({ path }) => path === jobsPath(millrace.names.jobsNamespace),
+  );
+  expect(ofJobs.filter(isListedAnew)).toEqual([]);
+});
+
 it.each(rounds)("D8: 503 for everything, and the watches are cut (%s)", async (round) => {
   const load = await publish(`503-${round}`);
   await load.seen("created", 1);
@@ -116,34 +138,23 @@ it.each(rounds)("D8: 503 for everything, and the watches are cut (%s)", async (r
   });
 });
 
-it.each(rounds)("watches are cut again and again (%s)", async (round) => {
-  const opened = ({ watch, status }: Exchange): boolean => watch && status === 200;
-  const load = await publish(`cut-${round}`);
-  for (let cut = 0; cut < (SOAK ? 20 : 4); cut += 1) {
-    const again = api.next("watch", 8, opened);
-    api.cutWatches();
-    await again;
-  }
-  load.healing();
-  await load.expectEachOnce({ fault: "API server: watches cut", what: "each was resumed from where it was" });
-});
-
 it("the kubelet starts anew and hands out new tokens; the API server takes the old ones no more", async () => {
   const processes = (await Promise.all([serviceProcesses(millrace, "dispatcher"), serviceProcesses(millrace, "monitor")])).flat();
-  const tokens = (): string[] => processes.map(({ pid }) => readFileSync(`/proc/${pid}/root${TOKEN_FILE}`, "utf8"));
+  const tokens = (): string[] => processes.map(({ pid }) => readFileSync(`/proc/${pid}/root${TOKEN_FILE}`, "utf8").trim());
   const before = tokens();
   const layout = new ClusterLayout({ name: millrace.cluster.name, stateHome: stateHome() });
   process.kill(Number(/\d+/.exec(readFileSync(layout.pidFile("kubelet"), "utf8"))?.[0]), "SIGKILL");
   await millrace.cluster.up();
   await expect.poll(() => tokens().filter((token) => before.includes(token)), { timeout: 120_000 }).toEqual([]);
-  api.set({ kind: "revoke-tokens" });
+  // They know their tokens by heart for a minute: whoever asks before has an old one.
   const refused = api.next("401", 1, ({ status }) => status === 401);
-  const load = await publish("token");
+  api.set({ kind: "revoke-tokens", tokens: before });
+  api.cutWatches();
+  const [load] = await Promise.all([publish("token"), refused]);
   load.healing();
-  await refused;
   await load.expectEachOnce({
     fault: "API server: tokens rotated",
-    what: "the kubelet died and handed out new tokens, the old ones got 401: each service read its own anew and asked again",
+    what: "the kubelet died and handed out new tokens, the watches were cut, and the old tokens got 401: each service read its own anew and asked again",
   });
   expect(load.count("blocked")).toBe(0);
 });

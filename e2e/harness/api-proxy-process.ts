@@ -18,8 +18,8 @@ export type ApiFault =
   | { readonly kind: "refuse"; readonly status: number; readonly creates: boolean; readonly retryAfterSeconds?: number }
   /** It is done, but instead of the answer the connection is reset. */
   | { readonly kind: "lose-creates" }
-  /** 401 for every token that was seen before. */
-  | { readonly kind: "revoke-tokens" };
+  /** 401 for each of these, as their files say them, and for no others: a service may have read its new one already. */
+  | { readonly kind: "revoke-tokens"; readonly tokens: readonly string[] };
 
 export type Order =
   | { readonly fault: ApiFault }
@@ -44,10 +44,9 @@ export interface Exchange {
 class ApiProxyProcess {
   readonly #agent: Agent;
   readonly #watches = new Set<{ readonly path: string; readonly answer: ServerResponse; readonly events: IncomingMessage }>();
-  /** By the client's port: below TLS, where a connection can be reset. */
-  readonly #sockets = new Map<number | undefined, Socket>();
-  readonly #tokens = new Set<string | undefined>();
-  readonly #revoked = new Set<string | undefined>();
+  /** By who is at their other end: below TLS, where a connection can be reset. */
+  readonly #sockets = new Map<string, Socket>();
+  #revoked: ReadonlySet<string | undefined> = new Set();
   #fault: ApiFault = { kind: "none" };
 
   constructor(pki: string) {
@@ -55,9 +54,9 @@ class ApiProxyProcess {
     this.#agent = new Agent({ keepAlive: true, ...(ca === undefined ? {} : { ca }), host: "127.0.0.1", port: network.apiPort });
     const server = createServer({ ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) });
     server.on("connection", (socket: Socket) => {
-      const { remotePort } = socket;
-      this.#sockets.set(remotePort, socket);
-      socket.on("close", () => this.#sockets.delete(remotePort)).on("error", () => {});
+      const peer = peerOf(socket);
+      this.#sockets.set(peer, socket);
+      socket.on("close", () => this.#sockets.delete(peer)).on("error", () => {});
     });
     server.on("request", (incoming, answer) => this.#handle(incoming, answer));
     server.on("clientError", (_, socket) => socket.destroy());
@@ -66,9 +65,9 @@ class ApiProxyProcess {
 
   obey(order: Order): void {
     if ("fault" in order) {
-      this.#fault = order.fault;
-      if (order.fault.kind === "revoke-tokens") for (const token of this.#tokens) this.#revoked.add(token);
-      else this.#revoked.clear();
+      const { fault } = order;
+      this.#fault = fault;
+      this.#revoked = new Set(fault.kind === "revoke-tokens" ? fault.tokens.map((token) => `Bearer ${token}`) : []);
       return;
     }
     for (const watch of this.#watches) {
@@ -88,7 +87,6 @@ class ApiProxyProcess {
     const tell = (status: number): void => {
       process.send?.({ client, method, path, status, watch, beganMs, endedMs: performance.now() } satisfies Exchange);
     };
-    this.#tokens.add(headers.authorization);
     const refusal = this.#refusal(method, headers.authorization);
     if (refusal !== undefined) {
       incoming.resume();
@@ -115,7 +113,14 @@ class ApiProxyProcess {
         this.#passWatch(path, response, answer, tell);
         return;
       }
-      void this.#pass({ response, answer, fault, create: method === "POST" }).then((passed) => tell(passed ? status : 0));
+      this.#pass({ response, answer, fault, create: method === "POST" }).then(
+        (passed) => tell(passed ? status : 0),
+        () => {
+          // The API server died in the middle of its answer.
+          tell(0);
+          answer.destroy();
+        },
+      );
     });
   }
 
@@ -160,8 +165,14 @@ class ApiProxyProcess {
   }
 
   #reset(answer: ServerResponse): void {
-    this.#sockets.get(answer.socket?.remotePort)?.resetAndDestroy();
+    // An answer that has ended has none any more.
+    if (answer.socket !== null) this.#sockets.get(peerOf(answer.socket))?.resetAndDestroy();
   }
+}
+
+/** Pods have addresses of their own, and two of them may choose the same port. */
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 if (import.meta.main) {
