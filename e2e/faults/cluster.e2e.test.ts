@@ -3,29 +3,37 @@ import { expect, it } from "vitest";
 import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { command } from "../../scripts/cluster/command.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
-import { clusterProcesses, Installation, NOTHING } from "../harness/installation.ts";
+import { FaultLoad } from "../harness/fault-load.ts";
+import { clusterProcesses, Installation } from "../harness/installation.ts";
+import { Jobs } from "../harness/jobs.ts";
 
+const LOAD = 5;
 const cli = join(import.meta.dirname, "../../cli/bin/millrace.js");
 
-it("a cluster whose processes were all killed without teardown comes back with its jobs' records, and runs the next one", async () => {
-  let processes: number[];
-  {
-    await using millrace = await Installation.open();
-    await millrace.publish("jobs.default.hello", { id: "before-the-kill", template: "hello", params: { name: "x" } });
-    await millrace.outcome("before-the-kill");
-    processes = await clusterProcesses(millrace.cluster);
-  }
+it("a cluster whose processes were all killed without teardown comes back with its jobs' records and running jobs, and runs the next one", async () => {
+  await using millrace = await Installation.open();
+  await using jobs = await Jobs.open(millrace, "whole");
+  const { cluster } = millrace;
+  await millrace.publish("jobs.default.hello", { id: "before-the-kill", template: "hello", params: { name: "x" } });
+  await millrace.outcome("before-the-kill");
+  const messages = Array.from({ length: LOAD }, (_, index) => jobs.message(`through-the-kill-${index}`, "sleep 20"));
+  const load = await FaultLoad.publish({ millrace, jobs, messages });
+  await load.seen("started", LOAD);
+  const processes = await clusterProcesses(cluster);
   expect(processes.length).toBeGreaterThan(10);
   for (const pid of processes) kill(pid);
-  const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
   await cluster.up();
+  load.healing();
   const body = JSON.stringify({ id: "after-the-kill", template: "hello", params: { name: "x" } });
   await command(process.execPath, [cli, "pub", "jobs.default.hello", body, "--wait", "--kubeconfig", cluster.kubeconfig]);
-  await using millrace = await Installation.open();
-  expect((await millrace.record("before-the-kill"))?.state).toBe("succeeded");
   expect((await millrace.outcome("after-the-kill")).state).toBe("succeeded");
-  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
-});
+  expect((await millrace.record("before-the-kill"))?.state).toBe("succeeded");
+  await load.expectEachOnce({
+    fault: "whole cluster: killed",
+    what: "every process of it was ended by SIGKILL, those of NATS, of the services and of running jobs too; `make up` started it again, and the jobs were tried again",
+  });
+  await FaultLoad.expectNothingLeft(millrace);
+}, 900_000);
 
 function kill(pid: number): void {
   try {

@@ -1,44 +1,51 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
-import { LocalCluster } from "../../scripts/cluster/cluster.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ClusterLayout, stateHome } from "../../scripts/cluster/layout.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
-import type { TailedEvent } from "../harness/event-tail.ts";
-import { Installation, NOTHING } from "../harness/installation.ts";
+import { FaultLoad } from "../harness/fault-load.ts";
+import { Installation } from "../harness/installation.ts";
+import { Jobs } from "../harness/jobs.ts";
 
-const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
+const LOAD = 5;
 const layout = new ClusterLayout({ name: testProfile.cluster, stateHome: stateHome() });
 
-const sleeper = (id: string): object => ({
-  id,
-  job: {
-    prefixName: "part",
-    namespace: testProfile.jobsNamespace,
-    image: "busybox:latest",
-    command: ["sleep", "12"],
-    resources: { requests: { cpu: "10m", memory: "16Mi" } },
-  },
+const COMPONENTS = [
+  { component: "etcd", fault: "etcd: killed" },
+  { component: "apiserver", fault: "API server: killed, all jobs running" },
+  { component: "kubelet", fault: "kubelet: killed" },
+  { component: "containerd", fault: "containerd: killed" },
+] as const;
+
+let millrace: Installation;
+let jobs: Jobs;
+beforeAll(async () => {
+  millrace = await Installation.open();
+  jobs = await Jobs.open(millrace, "part");
+});
+afterAll(async () => {
+  await jobs[Symbol.asyncDispose]();
+  await millrace[Symbol.asyncDispose]();
 });
 
 describe("a part of the cluster is killed while jobs run; make up heals it and every job ends once", () => {
-  it.each(["etcd", "apiserver", "kubelet", "containerd"])("%s", async (component) => {
-    const ids = Array.from({ length: 5 }, (_, index) => `${component}-${index}`);
-    {
-      await using millrace = await Installation.open();
-      await Promise.all(ids.map((id) => millrace.publish("jobs.default.x", sleeper(id))));
-      const isStart = ({ kind, data }: TailedEvent): boolean => kind === "started" && ids.includes(String(data["id"]));
-      await millrace.events.waitFor("the starts", isStart, ids.length);
+  it.each(COMPONENTS)(
+    "$component",
+    async ({ component, fault }) => {
+      const messages = Array.from({ length: LOAD }, (_, index) => jobs.message(`${component}-${index}`, "sleep 12"));
+      const load = await FaultLoad.publish({ millrace, jobs, messages });
+      await load.seen("started", LOAD);
       process.kill(pidOf(component), "SIGKILL");
-    }
-    await cluster.up();
-    expect((await cluster.health()).filter(({ state }) => state !== "running")).toEqual([]);
-    await using millrace = await Installation.open();
-    for (const id of ids) {
-      expect((await millrace.outcome(id)).state, id).toBe("succeeded");
-      expect([millrace.eventsOf(id, "succeeded"), millrace.eventsOf(id, "dead")], id).toEqual([1, 0]);
-    }
-    await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
-  });
+      await millrace.cluster.up();
+      load.healing();
+      expect((await millrace.cluster.health()).filter(({ state }) => state !== "running")).toEqual([]);
+      await load.expectEachOnce({
+        fault,
+        what: "its process was ended by SIGKILL while jobs ran, and `make up` started it again",
+      });
+      await FaultLoad.expectNothingLeft(millrace);
+    },
+    600_000,
+  );
 });
 
 function pidOf(component: string): number {
