@@ -17,15 +17,19 @@ import { headerValues } from "../../../libs/streams/jetstream-broker.ts";
 
 const STREAM_NAME = bucketStream(BUCKET.claims);
 
+/** What the client says when it may have missed something. It goes on where it was, and what marked a removal may be gone by then. */
+const GAPS: readonly string[] = ["reconnect", "heartbeats_missed", "ordered_consumer_recreated"];
+
 /**
  * All claims, as the bucket holds them, followed by an ordered consumer.
  *
- *   reading what is there → synced, following → (the consumer ended, the bucket was made anew) → reading what is there …
+ *   reading what is there → synced, following → (the consumer ended, there was a gap, the bucket was made anew) → reading what is there …
  *
  * What it says may be old by as much as the network takes: whoever acts on it does so by compare-and-swap.
  */
 export class ClaimsWatch implements Service {
   readonly name = "claims-watch";
+  readonly #connection: NatsConnection;
   readonly #client: JetStreamClient;
   readonly #manager: JetStreamManager;
   readonly #onClaim: (claim: StoredClaim, before: StoredClaim | undefined) => void;
@@ -41,8 +45,9 @@ export class ClaimsWatch implements Service {
   #created = "";
   #lastSequence = 0;
 
-  private constructor(client: JetStreamClient, manager: JetStreamManager, options: ClaimsWatchOptions) {
-    this.#client = client;
+  private constructor(connection: NatsConnection, manager: JetStreamManager, options: ClaimsWatchOptions) {
+    this.#connection = connection;
+    this.#client = jetstream(connection);
     this.#manager = manager;
     this.#onClaim = options.onClaim;
     this.#onGone = options.onGone;
@@ -51,7 +56,7 @@ export class ClaimsWatch implements Service {
   }
 
   static async open(options: ClaimsWatchOptions & { readonly connection: NatsConnection }): Promise<ClaimsWatch> {
-    return new ClaimsWatch(jetstream(options.connection), await jetstreamManager(options.connection), options);
+    return new ClaimsWatch(options.connection, await jetstreamManager(options.connection), options);
   }
 
   start(): Promise<void> {
@@ -98,6 +103,7 @@ export class ClaimsWatch implements Service {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
+    void this.#watchGaps(this.#connection.status());
     const backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
     while (!signal.aborted) {
       this.#round = new AbortController();
@@ -128,6 +134,7 @@ export class ClaimsWatch implements Service {
     const messages = await consumer.consume({ max_messages: 500, idle_heartbeat: 2_000 });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
+    void this.#watchGaps(messages.status());
     try {
       // Stopped or not: the client ends only what is iterated over.
       if (signal.aborted) stop();
@@ -141,6 +148,14 @@ export class ClaimsWatch implements Service {
       messages.stop();
       // The broker would keep it for five minutes.
       await consumer.delete().catch(() => false);
+    }
+  }
+
+  /** A round that has a gap is over: what was removed meanwhile is told by nothing but its absence. */
+  async #watchGaps(statuses: AsyncIterable<{ readonly type: string }>): Promise<void> {
+    for await (const { type } of statuses) {
+      if (this.#stop.signal.aborted) return;
+      if (GAPS.includes(type)) this.#round.abort();
     }
   }
 
