@@ -3,6 +3,7 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import { STREAM, workConsumerName } from "../../libs/contract/streams.ts";
 import { workAtFilter } from "../../libs/contract/work-subjects.ts";
+import { nextMessage } from "../../libs/streams/next-message.ts";
 import { LocalCluster } from "../../scripts/cluster/cluster.ts";
 import { importImageWorkers } from "../../scripts/install/image-pipeline.ts";
 import { Keda } from "../../scripts/install/keda.ts";
@@ -10,10 +11,13 @@ import { LocalTarget } from "../../scripts/install/local-target.ts";
 import { ObjectStore } from "../../scripts/install/object-store.ts";
 import { testProfile } from "../../scripts/install/profile.ts";
 import { buildJobImage } from "../../scripts/jobs/job-image.ts";
+import { scheduledAt } from "../../services/scaler/wake-ups.ts";
 import { type DeadLetter, Installation } from "../harness/installation.ts";
 import { type ReleaseNames, SMALL, TestRelease } from "../harness/release.ts";
 import { Witness, witnessUrl } from "../harness/witness.ts";
 import { WorkerPods } from "../harness/worker-pods.ts";
+import { Part } from "./part.ts";
+import { ScaledObject } from "./scaled-object.ts";
 
 /** The release of this project's tests. */
 export const WORKERS: ReleaseNames = { release: "workers", namespace: "workers", jobsNamespace: "workers" };
@@ -23,19 +27,22 @@ const STAYS = { "kubernetes.io/hostname": "node0" } as const;
 
 /** Of each of the image workers. */
 export const MOST_IMAGE_PODS = 3;
+export const IMAGES_PER_POD = 2;
+/** How long a worker stays without work before its last pod goes. */
+export const COOLDOWN_MS = 5_000;
+/** Much longer than it takes until a worker without work has no pods. */
+export const SLEEPER_PAUSE_MS = 60_000;
 const PAUSE_MS = 600_000;
+const seconds = (ms: number): string => `${ms / 1_000}s`;
 
 /** Short pauses, so that a message's whole life fits into a test. */
-const retry = {
-  attempts: 3,
-  backoff: { initial: "1s", max: "2s" },
-  freeBackoff: { initial: "1s", max: "2s" },
-} as const;
+const pauses = { backoff: { initial: "1s", max: "2s" }, freeBackoff: { initial: "1s", max: "2s" } } as const;
+const retry = { attempts: 3, ...pauses } as const;
 
 const common = {
   min: 0,
   concurrency: 1,
-  cooldown: "5s",
+  cooldown: seconds(COOLDOWN_MS),
   resources: { requests: { cpu: "5m", memory: "64Mi" }, limits: { memory: "192Mi" } },
 } as const;
 
@@ -43,10 +50,16 @@ const common = {
 const actors = {
   /** Has time. */
   steady: { max: 3, timeout: "60s", retry },
-  /** Has none. */
-  hasty: { max: 2, timeout: "3s", retry: { ...retry, attempts: 2 } },
+  /** Has little, and yet enough to tell the witness that it begins while the machine does much else. */
+  hasty: { max: 2, timeout: "5s", retry: { ...retry, attempts: 2 } },
   /** Sleeps longer than its Deployment stays up without work. */
-  sleeper: { max: 1, timeout: "30s", retry: { ...retry, backoff: { initial: "30s", max: "30s" } } },
+  sleeper: {
+    max: 1,
+    timeout: "30s",
+    retry: { ...retry, backoff: { initial: seconds(SLEEPER_PAUSE_MS), max: seconds(SLEEPER_PAUSE_MS) } },
+  },
+  /** Two messages at once in each of two pods; there are two pods as soon as there are two messages. */
+  paired: { max: 2, concurrency: 2, lagThreshold: 1, timeout: "90s", retry },
   /** Its busy pods are marked. */
   marked: { max: 3, timeout: "120s", retry, deletionCost: true },
 } as const;
@@ -80,7 +93,7 @@ export class WorkersRelease implements AsyncDisposable {
   }
 
   /**
-   * KEDA, the release and what its workers need; all but the workers stay on node0.
+   * KEDA, the release and what its workers need. All but the workers stay on node0: the scaler because KEDA is there, as the chart has it.
    * @returns what removes the release again
    */
   static async install(options: WorkersReleaseOptions): Promise<() => Promise<void>> {
@@ -96,10 +109,11 @@ export class WorkersRelease implements AsyncDisposable {
     const actor = await buildJobImage("actor", undefined, join(import.meta.dirname, "actor"));
     await target.importImage(actor, progress);
     const { workers } = await importImageWorkers(target, progress);
-    const images = Object.entries(workers).map(([name, values]) => [
-      name,
-      { ...values, ...common, ...more, max: MOST_IMAGE_PODS, concurrency: 2, retry },
-    ]);
+    const images = Object.entries(workers).map(([name, values]) => {
+      // As many attempts as users have: a downloader gives up on a picture that is held after half a minute, and asks for it again.
+      const often = { ...(values["retry"] as object), ...pauses };
+      return [name, { ...values, ...common, ...more, max: MOST_IMAGE_PODS, concurrency: IMAGES_PER_POD, retry: often }];
+    });
     const acting = Object.entries(actors).map(([name, values]) => {
       return [
         name,
@@ -108,7 +122,7 @@ export class WorkersRelease implements AsyncDisposable {
     });
     await release.upgrade({
       ...SMALL,
-      ...Object.fromEntries(["nats", "monitor", "scaler"].map((service) => [`${service}.nodeSelector`, STAYS])),
+      ...Object.fromEntries(["nats", "monitor"].map((service) => [`${service}.nodeSelector`, STAYS])),
       workers: Object.fromEntries([...images, ...acting]),
     });
     return () => release.discard();
@@ -138,6 +152,23 @@ export class WorkersRelease implements AsyncDisposable {
     const head = headers();
     head.set("Nats-Msg-Id", id);
     await jetstream(this.millrace.connection).publish(subject, body, { headers: head });
+  }
+
+  /** What workers rely on, KEDA with all of its workers. */
+  part(name: "keda" | "nats" | "scaler"): Part {
+    const { millrace } = this;
+    const kubectl: Installation["kubectl"] = (args, input) => millrace.kubectl(args, input);
+    if (name === "keda")
+      return new Part({ kubectl, namespace: name, workload: "deployment/keda-operator", selector: "app=keda-operator" });
+    const { release, namespace } = millrace.names;
+    const workload = `${name === "nats" ? "statefulset" : "deployment"}/${release}-millrace-${name}`;
+    const selector = `app.kubernetes.io/instance=${release},app.kubernetes.io/component=${name}`;
+    return new Part({ kubectl, namespace, workload, selector });
+  }
+
+  scaledObject(worker: string): ScaledObject {
+    const { kube, names } = this.millrace;
+    return new ScaledObject({ kube, namespace: names.namespace, name: `${names.release}-millrace-worker-${worker}` });
   }
 
   /** What the workers' streams hold for these workers, together. */
@@ -172,6 +203,13 @@ export class WorkersRelease implements AsyncDisposable {
     const manager = await jetstreamManager(this.millrace.connection);
     const { state } = await manager.streams.info(STREAM.workRetry, { subjects_filter: workAtFilter(worker) });
     return Object.keys(state.subjects ?? {}).length;
+  }
+
+  /** When a retry that sleeps is due, by NATS' clock; undefined: none sleeps. */
+  async dueAtMs(worker: string): Promise<number | undefined> {
+    const manager = await jetstreamManager(this.millrace.connection);
+    const sleeping = await nextMessage(manager, STREAM.workRetry, workAtFilter(worker), 1);
+    return sleeping === null ? undefined : scheduledAt(sleeping.header);
   }
 
   async deadLetters(worker: string): Promise<DeadLetter[]> {

@@ -16,14 +16,33 @@ const worker = defineWorker({
   async handler(ctx) {
     const { key, attempts } = ctx.data;
     await tell(ctx, "begun");
-    ctx.signal.addEventListener("abort", () => {
-      tell(ctx, "aborted", String(ctx.signal.reason)).catch(() => {});
-    });
-    for (const step of attempts[ctx.attempt - 1] ?? attempts.at(-1) ?? []) await act(ctx, key, step);
+    const abortTold = tellAbort(ctx);
+    try {
+      for (const step of attempts[ctx.attempt - 1] ?? attempts.at(-1) ?? []) await act(ctx, key, step);
+    } finally {
+      // Before the message's own end: who hears of that hears of this, too.
+      await abortTold();
+    }
     await tell(ctx, "done");
   },
 });
+// The first request of a process takes the longest, and a handler's time is short.
+await fetch(`${WITNESS}/told?from=-1`).then(
+  (answer) => answer.text(),
+  () => {},
+);
 await run(worker);
+
+/** Tells of the abort of the handler, also of one that was; what is returned resolves when that is told. */
+function tellAbort(ctx: Context<Script>): () => Promise<void> {
+  let told = Promise.resolve();
+  const tellIt = (): void => {
+    told = tell(ctx, "aborted", String(ctx.signal.reason)).catch(() => {});
+  };
+  if (ctx.signal.aborted) tellIt();
+  else ctx.signal.addEventListener("abort", tellIt);
+  return () => told;
+}
 
 async function act({ signal }: Context<Script>, key: string, step: string): Promise<void> {
   const [what, argument = ""] = step.split(" ");
