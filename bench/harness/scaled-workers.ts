@@ -29,7 +29,6 @@ const SETTLE_MS = 10_000;
 
 export interface ScaledWorker {
   readonly name: string;
-  readonly title: string;
   readonly trigger: "push" | "poll";
   /** How often KEDA asks by itself. */
   readonly pollSeconds: number;
