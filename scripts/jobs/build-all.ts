@@ -3,7 +3,8 @@
 import { relative } from "node:path";
 import { failureText } from "../install/failure.ts";
 import { readOptions } from "../install/options.ts";
-import { imageValuesFile, isOf, readImages, writeImages } from "./image-values.ts";
+import { buildAll } from "./all-images.ts";
+import { imageValuesFile, readImages, writeImages } from "./image-values.ts";
 import { checkout, jobNames } from "./job-folders.ts";
 import { buildJobImage } from "./job-image.ts";
 
@@ -17,15 +18,10 @@ Also writes ${relative(checkout, imageValuesFile())}, the values that name the i
 );
 
 try {
-  const before = readImages();
-  const images: Record<string, string> = {};
-  for (const job of jobNames()) {
-    const { archivePath, reference, tag } = await buildJobImage(job);
-    process.stderr.write(`${job}: ${isOf(before[job], tag) ? "unchanged" : "built"}\n`);
-    process.stdout.write(`${reference}\t${archivePath}\n`);
-    images[job] = reference;
-  }
-  writeImages(images);
+  const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+  const images = await buildAll({ jobs: jobNames(), before: readImages(), build: buildJobImage, progress });
+  for (const { reference, archivePath } of images) process.stdout.write(`${reference}\t${archivePath}\n`);
+  writeImages(Object.fromEntries(images.map(({ job, reference }) => [job, reference])));
 } catch (error) {
   process.stderr.write(`${failureText(error)}\n`);
   process.exitCode = 1;

@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { buildAll } from "./all-images.ts";
 import { checkout, jobNames } from "./job-folders.ts";
 import { buildJobImage, jobTag } from "./job-image.ts";
 
@@ -73,6 +74,19 @@ console.log(info.format, info.width);
       status: 0,
       stdout: "webp 20\n",
     });
+  });
+
+  it("is not built again as long as the content is the same", async () => {
+    vi.stubEnv("XDG_CACHE_HOME", join(root, "cache"));
+    const build = async () => {
+      const [image] = await buildAll({ jobs: ["one"], before: {}, build: (job) => buildJobImage(job, root), progress: () => {} });
+      return { tag: image?.tag, file: statSync(image?.archivePath ?? "").ino };
+    };
+    write("one/main.ts", "console.log(1);\n");
+    const first = await build();
+    expect(await build()).toEqual(first);
+    write("one/main.ts", "console.log(2);\n");
+    expect((await build()).tag).not.toBe(first.tag);
   });
 
   it("has no packages that it does not import", async () => {
