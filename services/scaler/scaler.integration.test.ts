@@ -1,6 +1,8 @@
 import { status } from "@grpc/grpc-js";
+import { connect, type NatsConnection, PermissionViolationError } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { STREAM, workConsumerName } from "../../libs/contract/streams.ts";
+import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
 import { KedaClient } from "./testing/keda-client.ts";
 import { Scaler, ScalerBench, type TestWorker } from "./testing/scaler-bench.ts";
 import { TcpLink } from "./testing/tcp-link.ts";
@@ -17,6 +19,8 @@ beforeEach(async () => {
   scaler = await Scaler.open(bench.nats);
 });
 afterEach(() => scaler[Symbol.asyncDispose]());
+
+const portOf = ({ url }: NatsTestServer): number => Number(new URL(url).port);
 
 /** What a test waits for without an event. */
 const soon = (check: () => void | Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 20 });
@@ -320,6 +324,39 @@ describe("streams", () => {
   });
 });
 
+describe("while the broker forbids to hear what wakes", () => {
+  const FORBIDDEN =
+    'authorization { users: [{ user: a, password: a, permissions: { subscribe: { deny: ["image.>", "work.>"] } } }] }';
+
+  async function refusals(connection: NatsConnection, count: number): Promise<void> {
+    let seen = 0;
+    for await (const { type, ...status } of connection.status()) {
+      if (type === "error" && "error" in status && status.error instanceof PermissionViolationError) seen += 1;
+      if (seen === count) return;
+    }
+  }
+
+  it("nothing is lost for ever: it is heard without any poll once the broker allows it, when the scaler comes again", async () => {
+    await using forbidding = await NatsTestServer.start({ config: FORBIDDEN });
+    using link = await TcpLink.to(portOf(forbidding));
+    const connection = await connect({
+      ...{ servers: `127.0.0.1:${link.port}`, user: "a", pass: "a" },
+      ...{ maxReconnectAttempts: -1, reconnectTimeWait: 20, reconnectJitter: 20 },
+    });
+    await scaler[Symbol.asyncDispose]();
+    scaler = await Scaler.open(bench.nats, { connection });
+    const sleeper = await bench.worker();
+    const refused = refusals(connection, 6);
+    const streams = [worker, sleeper].map(({ metadata }) => scaler.keda.stream(metadata));
+    await refused;
+    link.redirect(portOf(bench.nats));
+    for (const stream of streams) expect(await stream.next()).toBe(false);
+    await worker.publish();
+    await sleeper.sleep(200);
+    for (const stream of streams) expect(await stream.next()).toBe(true);
+  });
+});
+
 describe("while the broker is away", () => {
   afterEach(() => bench.nats.restart());
 
@@ -347,6 +384,25 @@ describe("while the broker is away", () => {
     expect(stream.pushes).toEqual([]);
     await bench.nats.restart();
     expect(await stream.next()).toBe(false);
+  });
+
+  it("a worker whose consumers were removed before has no last value: the one before that is not held", async () => {
+    await worker.publish();
+    expect(await scaler.keda.lag(worker.metadata)).toBe(1);
+    expect(await scaler.metric("millrace_scaler_lag{")).toHaveLength(1);
+    await bench.streams.manager.consumers.delete(STREAM.work, workConsumerName(worker.name));
+    await expect(scaler.keda.lag(worker.metadata)).rejects.toMatchObject({ code: status.NOT_FOUND });
+    await bench.nats.kill();
+    await soon(() => expect(scaler.events("worker.holding")).toHaveLength(1));
+    await expect(scaler.keda.lag(worker.metadata)).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    await expect(scaler.keda.isActive(worker.metadata)).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    const stream = scaler.keda.stream(worker.metadata);
+    await soon(() => expect(scaler.server.streams).toBe(1));
+    expect(stream.pushes).toEqual([]);
+    expect(scaler.watches.holding()).toEqual([]);
+    expect(await scaler.metric("millrace_scaler_lag{")).toEqual([]);
+    const [unconfirmed] = await scaler.metric("millrace_scaler_holding_seconds{");
+    expect(Number(unconfirmed?.split(" ")[1])).toBeGreaterThan(0);
   });
 
   it("nothing is lost: when it is back, what came and what is done is found at once, and hints wake it again", async () => {

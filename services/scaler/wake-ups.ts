@@ -26,7 +26,7 @@ export class WakeUps {
   readonly #subjects: readonly string[];
   readonly #onWake: (cause: Cause) => void;
   readonly #due: DueTimes;
-  readonly #sleeping: Subscription;
+  #sleeping: Subscription;
   #armed: readonly Subscription[] = [];
   #closed = false;
 
@@ -45,11 +45,7 @@ export class WakeUps {
     this.#subjects = [options.subject, workRunFilter(options.worker)];
     this.#onWake = options.onWake;
     this.#due = new DueTimes({ nowMs: options.serverNowMs, onDue: () => this.#onWake("due") });
-    this.#sleeping = this.#connection.subscribe(workAtFilter(options.worker), {
-      callback: (error, message) => {
-        if (error === null) this.#noteDue(message);
-      },
-    });
+    this.#sleeping = this.#hearSleeping();
   }
 
   get isArmed(): boolean {
@@ -74,6 +70,13 @@ export class WakeUps {
     this.#armed = [];
   }
 
+  /** What NATS did not permit to be heard is closed for good: after a reconnect it may permit it. Arm it then. */
+  renew(): void {
+    if (this.#closed) return;
+    if (this.#armed.some((subscription) => subscription.isClosed())) this.disarm();
+    if (this.#sleeping.isClosed()) this.#sleeping = this.#hearSleeping();
+  }
+
   /** Retries that were put to sleep while nobody listened. Cut short by `close`. */
   async readSleeping(): Promise<void> {
     let seq = 1;
@@ -90,6 +93,14 @@ export class WakeUps {
     this.disarm();
     this.#due.clear();
     if (!this.#sleeping.isClosed()) this.#sleeping.unsubscribe();
+  }
+
+  #hearSleeping(): Subscription {
+    return this.#connection.subscribe(workAtFilter(this.#worker), {
+      callback: (error, message) => {
+        if (error === null) this.#noteDue(message);
+      },
+    });
   }
 
   #wake(): void {

@@ -124,6 +124,7 @@ export class WorkerWatch {
   /** Hints were missed while NATS was away. */
   reconnected(): void {
     this.#hasReadSleeping = false;
+    this.#wakes.renew();
     this.#lookIn(0, "reconnected");
   }
 
@@ -132,18 +133,26 @@ export class WorkerWatch {
     clearTimeout(this.#next?.timer);
     this.#wakes.close();
     this.#listeners.clear();
-    const { scalerLag, scalerActive, scalerHolding } = this.#options.metrics;
-    for (const gauge of [scalerLag, scalerActive, scalerHolding]) gauge.remove({ worker: this.worker });
+    this.#forgetValue();
+    this.#options.metrics.scalerHolding.remove({ worker: this.worker });
   }
 
   /** Before a scrape. */
   measure(): void {
-    if (this.#confirmed === undefined || this.#closed) return;
+    if (this.#closed) return;
     const { scalerLag, scalerActive, scalerHolding } = this.#options.metrics;
-    scalerLag.set({ worker: this.worker }, this.#confirmed.count);
-    scalerActive.set({ worker: this.worker }, this.#isActive ? 1 : 0);
     const heldMs = this.#trouble === undefined ? 0 : performance.now() - this.#trouble.sinceMs;
     scalerHolding.set({ worker: this.worker }, heldMs / 1000);
+    if (this.#confirmed === undefined) return;
+    scalerLag.set({ worker: this.worker }, this.#confirmed.count);
+    scalerActive.set({ worker: this.worker }, this.#isActive ? 1 : 0);
+  }
+
+  #forgetValue(): void {
+    const { scalerLag, scalerActive } = this.#options.metrics;
+    for (const gauge of [scalerLag, scalerActive]) gauge.remove({ worker: this.worker });
+    this.#confirmed = undefined;
+    this.#isActive = false;
   }
 
   #wake(cause: Cause): void {
@@ -274,8 +283,11 @@ export class WorkerWatch {
       this.#options.log.warn(event, { worker: this.worker, lag: this.#confirmed?.count, problem });
     }
     this.#trouble = { problem, isMissing, sinceMs: known?.sinceMs ?? performance.now() };
-    // Who subscribes meanwhile is told nothing; once it is there again, that is news to everybody.
-    if (isMissing) this.#pushed = undefined;
+    if (isMissing) {
+      // Nobody's value any more, to be held when the broker goes, too. Who subscribes meanwhile is told nothing; once it is there again, that is news to all.
+      this.#forgetValue();
+      this.#pushed = undefined;
+    }
     this.#lookIn(isMissing ? this.#pollMs : RETRY_MS, "polled");
   }
 

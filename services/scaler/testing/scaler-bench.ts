@@ -39,9 +39,9 @@ export class Scaler implements AsyncDisposable {
 
   static async open(
     nats: NatsTestServer,
-    options: { readonly pollMs?: number; readonly unusedAfterMs?: number } = {},
+    options: { readonly pollMs?: number; readonly unusedAfterMs?: number; readonly connection?: NatsConnection } = {},
   ): Promise<Scaler> {
-    const connection = await nats.connect();
+    const connection = options.connection ?? (await nats.connect());
     const metrics = new Metrics("scaler");
     const said: Said[] = [];
     const say = (event: string, fields = {}): void => void said.push({ event, fields });

@@ -5,12 +5,14 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class TcpLink implements Disposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #target: number;
   #connections = 0;
 
   private constructor(target: number) {
+    this.#target = target;
     this.#server = createServer((near) => {
       this.#connections += 1;
-      const far = connect(target, "127.0.0.1");
+      const far = connect(this.#target, "127.0.0.1");
       for (const socket of [near, far]) this.#sockets.add(socket.on("error", () => socket.destroy()));
       near.pipe(far).pipe(near);
     });
@@ -35,6 +37,12 @@ export class TcpLink implements Disposable {
   /** From now on nothing goes either way, and neither end is told. */
   silence(): void {
     for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
+  /** Cut, and whoever comes again comes elsewhere. */
+  redirect(target: number): void {
+    this.#target = target;
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   [Symbol.dispose](): void {
