@@ -1,7 +1,10 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { type Trial, trials } from "./dispatch-trials.ts";
+import { profileTable } from "./harness/cpu-profile.ts";
 import { RawPoster } from "./harness/raw-poster.ts";
 import type { Goal, Report, Table } from "./harness/report.ts";
-import { Rig } from "./harness/rig.ts";
+import { Rig, SAID } from "./harness/rig.ts";
 import { interleaved, median, spread } from "./harness/rounds.ts";
 import type { Bench, Stage } from "./harness/stage.ts";
 
@@ -10,10 +13,11 @@ export const dispatch: Bench = { name: "dispatch", shape: "api", run };
 /** More than any trial has Jobs: the broker must not be what holds back. */
 const SLOTS = 10_000;
 const COUNT = { full: 1_000, quick: 400 };
+const PROFILED_LOADS = 5;
 const MB = 1_000_000;
 /** All share the same cores, so whatever a service uses is taken from the API server: what the table of CPU-ms says is the reason of a missed share. */
 const CPU_BOUND =
-  "all cores are busy in every row, and of the CPU that a Job costs the API server and etcd have most: see the table of CPU-ms. Profiles (`--profile`) show garbage collection first, 16 %, then writes to sockets; the rest is spread thinly";
+  "all cores are busy in every row, and of the CPU that a Job costs the API server and etcd have most: see the table of CPU-ms. What the services use is spread thinly: see the table of their own time by library";
 const WHOLE_LIFE =
   "a life is four requests to the API server where the loop makes two (the list of pods, of which there are none here, and the PATCH of the ttl), each told to two watches, and it has most of the CPU";
 
@@ -25,6 +29,8 @@ async function run(stage: Stage): Promise<Report> {
   await using engine = await Rig.open({ stage, name: "engine", services, firstPort: 14_010, slots: SLOTS });
   const control = { apiserver: stage.cluster.pid("apiserver"), etcd: stage.cluster.pid("etcd") };
   const results = await interleaved(trials({ raw, alone, engine, control, count }), stage.rounds, stage.progress);
+  stage.progress("profile");
+  const profile = await profiled(stage, raw, count);
   return {
     name: "dispatch",
     title: "Throughput",
@@ -36,10 +42,31 @@ async function run(stage: Stage): Promise<Report> {
       "`engine, whole life` lets each Job be completed, by the status PATCH that the Job controller would send, as soon as it is created; it ends when the last record is `succeeded` and its message acknowledged. It is compared with a raw loop of POST and the same PATCH.",
       "Memory is a process's own; the pages of the Node binary, which all processes of a machine share and the kernel may drop, are told beside it. The processes are limited as in the chart (256 MiB).",
       "A ratio is taken within each round; given are the median and the range of the rounds.",
+      `Profiles are taken apart from all that is measured, of a dispatcher and a monitor that make ${PROFILED_LOADS} × ${count} Jobs, one load after the other; they hold the processes' start, too.`,
     ],
     goals: goals(results, count),
-    tables: [cpuTable(results)],
+    tables: [cpuTable(results), ...(profile === undefined ? [] : [profile])],
   };
+}
+
+/** To know where the CPU goes; being profiled costs a tenth, so nothing else is measured there. */
+async function profiled(stage: Stage, raw: RawPoster, count: number): Promise<Table | undefined> {
+  const profiles = join(stage.cluster.stateDir, "bench", "profiles");
+  rmSync(profiles, { recursive: true, force: true });
+  mkdirSync(profiles, { recursive: true });
+  const name = "profiled";
+  {
+    const services = ["dispatcher", "monitor"] as const;
+    await using rig = await Rig.open({ stage: { ...stage, profiles }, name, services, firstPort: 14_020, slots: SLOTS });
+    for (let load = 0; load < PROFILED_LOADS; load += 1) {
+      const release = await rig.load(Array.from({ length: count }, (_, n) => `profiled-${load}-${n}`));
+      const recorded = rig.service("monitor").lines(SAID.recorded, count);
+      await release();
+      await recorded;
+    }
+    await raw.clear(rig.namespace);
+  }
+  return profileTable(join(profiles, name));
 }
 
 function goals(results: ReadonlyMap<string, readonly Trial[]>, count: number): Goal[] {

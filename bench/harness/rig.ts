@@ -141,13 +141,16 @@ export class Rig implements AsyncDisposable {
       NATS_URL: natsUrl,
       STORE_SIZE: String(STORE_BYTES),
     });
-    const profiler = stage.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${join(stage.profiles, name)}`];
+    const profiler = (service: RigService): string[] =>
+      stage.profiles === undefined
+        ? []
+        : ["--cpu-prof", `--cpu-prof-dir=${join(stage.profiles, name)}`, `--cpu-prof-name=${service}.cpuprofile`];
     const begin = async (service: RigService): Promise<BenchProcess> => {
       const port = firstPort + 1 + options.services.indexOf(service);
       const node = [
         process.execPath,
         ...NODE_ARGUMENTS,
-        ...profiler,
+        ...profiler(service),
         ...(options.nodeArguments ?? []),
         join(stage.bundle, "main.js"),
         service,
