@@ -58,7 +58,7 @@ function told(lives: readonly Life[], index: number, state: "running" | "ended" 
 }
 const STATES = ["running", "ended", "waiting"] as const;
 const judged = (view: WorkerPod, { bootedAtMs }: Life): ProcessEnd | undefined =>
-  processEnd(view, false, { bootedAtMs, isOthersOverrun: false });
+  processEnd(view, false, { bootedAtMs, isOthersOverrun: false, key: "WORK.worker-resize.1" });
 
 /** Everything that a status may say at some time of every process there ever is. */
 function* judgements(lives: readonly Life[]) {

@@ -5,6 +5,7 @@ const at = (second: number): string => new Date(Date.UTC(2026, 0, 1, 0, 0, secon
 const bootedAt = (second: number): HeldProcess => ({
   bootedAtMs: Date.UTC(2026, 0, 1, 0, 0, 0) + second * 1_000,
   isOthersOverrun: false,
+  key: "WORK.worker-resize.1",
 });
 /** Started at :05, as its pod says. */
 const process = bootedAt(5.3);
@@ -67,6 +68,17 @@ describe("W1: how a process ended", () => {
   it("one that ended itself because of another message's timeout did nothing wrong", () => {
     const view = stopped(137, "Error", { memoryLimit: "64Mi" });
     expect(processEnd(view, false, { ...process, isOthersOverrun: true })).toMatchObject({ class: "lost" });
+  });
+
+  it("one that killed itself says of which message that is the fault; the others did nothing wrong", () => {
+    const killed = (overran: string[], rest: Partial<WorkerPod> = {}) =>
+      seen(pod({ ends: [end(137, "Error", { lastWords: { overran } })], memoryLimit: "64Mi", ...rest }));
+    expect(killed([process.key])).toMatchObject({ class: "timeout", isSeen: true });
+    expect(killed([process.key], { deletedAt: at(8) })).toMatchObject({ class: "timeout" });
+    expect(killed(["WORK.worker-resize.2"])).toMatchObject({ class: "lost", isSeen: true });
+    // Its lease was lost: the message that it is the fault of is another's by now.
+    expect(killed([])).toMatchObject({ class: "lost" });
+    expect(killed([], { deletedAt: at(8) })).toMatchObject({ class: "lost", reason: expect.stringContaining("deleted") });
   });
 });
 

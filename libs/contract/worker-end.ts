@@ -1,3 +1,4 @@
+import type { LastWords } from "./last-words.ts";
 import { CLOCKS_DIFFER_MS, disrupted, KILLED, SIGKILLED, TAINTED, UNSEEN } from "./verdict.ts";
 import type { WorkClass, WorkEnd } from "./work-retry.ts";
 
@@ -12,6 +13,8 @@ export interface ContainerEnd {
   readonly reason: string;
   readonly startedAt?: string;
   readonly finishedAt?: string;
+  /** It killed itself. */
+  readonly lastWords?: LastWords;
 }
 
 /** What the monitor keeps of a worker's pod. Times are RFC 3339 in whole seconds, as its node wrote them. */
@@ -36,9 +39,11 @@ export interface WorkerPod {
 
 /** A process of this pod that holds a message. */
 export interface HeldProcess {
+  /** Of the claim. */
+  readonly key: string;
   /** By its node's clock. */
   readonly bootedAtMs: number;
-  /** It ended itself because the handler of another message did not end in time. */
+  /** It marked another message's claim: that handler did not end in time, and it was about to end itself. */
   readonly isOthersOverrun: boolean;
 }
 
@@ -103,17 +108,21 @@ function causeOf(pod: WorkerPod, process: HeldProcess): WorkEnd {
   const lives = livesOf(pod);
   const life = ownLife(lives, process);
   const end = life?.end;
+  // What overran its time did so, whatever else is known.
+  if (end?.lastWords?.overran.includes(process.key) === true) return OVERRAN;
   if (pod.reason === "Evicted" && life === lives.at(-1)) return { class: "evicted", reason: "the kubelet evicted the pod" };
   if (end === undefined || !endedBefore(end, interventionMs(pod, end))) {
     if (pod.disruption !== undefined) return disruptedCause(pod.disruption);
     if (pod.deletedAt !== undefined) return { class: "lost", reason: "its pod was deleted, as when it is scaled in" };
   }
-  if (process.isOthersOverrun) {
-    return { class: "lost", reason: "its process ended itself because of another message's timeout" };
+  if (process.isOthersOverrun || end?.lastWords !== undefined) {
+    return { class: "lost", reason: "its process ended itself because of another message, whose handler did not end" };
   }
   if (end === undefined) return { class: "lost", reason: "nobody saw its process end" };
   return containerCause(end, pod.memoryLimit);
 }
+
+const OVERRAN: WorkEnd = { class: "timeout", reason: "the handler did not end when its time was up; its process was killed" };
 
 function disruptedCause(disruption: string): WorkEnd {
   const { class: found, reason } = disrupted(disruption);

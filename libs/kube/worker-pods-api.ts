@@ -1,4 +1,5 @@
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
+import { parseLastWords } from "../contract/last-words.ts";
 import { type Instance, LABEL } from "../contract/names.ts";
 import { type ContainerEnd, WORKER_CONTAINER, type WorkerPod } from "../contract/worker-end.ts";
 import type { KubeClient } from "./client.ts";
@@ -64,12 +65,14 @@ function ends(status: V1ContainerStatus | undefined): ContainerEnd[] {
     if (terminated === undefined) return [];
     const startedAt = time(terminated.startedAt);
     const finishedAt = time(terminated.finishedAt);
+    const lastWords = parseLastWords(terminated.message);
     return [
       {
         exitCode: terminated.exitCode,
         reason: terminated.reason ?? "",
         ...(startedAt === undefined ? {} : { startedAt }),
         ...(finishedAt === undefined ? {} : { finishedAt }),
+        ...(lastWords === undefined ? {} : { lastWords }),
       },
     ];
   });

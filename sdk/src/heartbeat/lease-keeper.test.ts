@@ -44,12 +44,14 @@ function bench(options: { readonly broker?: () => LeaseBroker | undefined; reado
   const lost: number[] = [];
   const stale: string[] = [];
   const overruns: Overrun[] = [];
+  const words: (readonly string[])[] = [];
   const keeper = new LeaseKeeper({
     ackWaitMs: ACK_WAIT_MS,
     graceMs: GRACE_MS,
     broker: options.broker ?? (() => fake.broker),
     onLost: (ticket) => lost.push(ticket),
     onStale: (key) => stale.push(key),
+    leaveWords: (overran) => words.push(overran),
     onOverrun: (overrun) => overruns.push(overrun),
     random: () => options.random ?? 1,
   });
@@ -59,7 +61,7 @@ function bench(options: { readonly broker?: () => LeaseBroker | undefined; reado
     await new Promise((resolve) => setImmediate(resolve));
   };
   keeper.hold(1, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: 0, leftMs: 1_000_000 });
-  return { fake, keeper, tick, lost, stale, overruns };
+  return { fake, keeper, tick, lost, stale, words, overruns };
 }
 
 afterEach(() => void vi.useRealTimers());
@@ -161,24 +163,41 @@ describe("LeaseKeeper", () => {
   });
 
   it("W1: marks what outlived its time and the grace, then ends the process, once", async () => {
-    const { fake, keeper, tick, overruns } = bench();
+    const { fake, keeper, tick, words, overruns } = bench();
     keeper.hold(2, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: 0, leftMs: 5 });
     await keeper.release(1);
     await tick(5 + GRACE_MS - 1);
     expect(overruns).toEqual([]);
     await tick(5 + GRACE_MS);
     await tick(5 + GRACE_MS + 1);
-    expect(overruns).toEqual([{ key: KEY, why: "timeout" }]);
+    expect([overruns, words]).toEqual([[{ key: KEY, why: "timeout" }], [[KEY]]]);
     expect(fake.claim).toEqual({ ...CLAIM, overran: true });
   });
 
   it("a handler that does not end when its lease was lost ends the process after the grace; the claim stays as it is", async () => {
-    const { fake, tick, overruns } = bench();
+    const { fake, tick, words, overruns } = bench();
     fake.claim = { ...CLAIM, delivery: 2 };
     fake.revision = 7;
     await tick(RENEW_MS);
     await tick(RENEW_MS + GRACE_MS);
-    expect([overruns, fake.revision]).toEqual([[{ key: KEY, why: "leaseLost" }], 7]);
+    expect([overruns, words, fake.revision]).toEqual([[{ key: KEY, why: "leaseLost" }], [[]], 7]);
+  });
+
+  it("W1: word of an end whose mark the broker does not take is left all the same, before the process ends", async () => {
+    vi.useFakeTimers();
+    const said: unknown[] = [];
+    const fake = new FakeClaims();
+    fake.fate.push("swallowed");
+    const keeper = new LeaseKeeper({
+      ...{ ackWaitMs: ACK_WAIT_MS, graceMs: GRACE_MS, broker: () => fake.broker, onLost: () => {}, onStale: () => {} },
+      leaveWords: (overran) => said.push(overran),
+      onOverrun: ({ why }) => said.push(why),
+    });
+    keeper.hold(1, { key: KEY, ack: "ack", claim: CLAIM, revision: 1 }, { nowMs: 0, leftMs: 5 });
+    keeper.tick(5 + GRACE_MS);
+    await vi.runAllTimersAsync();
+    expect(said).toEqual([[KEY], "timeout"]);
+    expect(fake.claim).toEqual(CLAIM);
   });
 
   it.each(["before its lease is lost", "after it"])("a handler that has ended, %s, ends no process", async (when) => {

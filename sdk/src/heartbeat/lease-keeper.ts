@@ -1,6 +1,7 @@
 import { renewAgainMs, renewalAnswerMs, renewEveryMs } from "../../../libs/contract/lease-rhythm.ts";
 import { LEASE_SHARE } from "../../../libs/contract/work-claim.ts";
 import { HeldLease, type LeaseBroker } from "./held-lease.ts";
+import { leaveLastWords } from "./termination-message.ts";
 import type { Lease } from "./thread-messages.ts";
 
 /** How long the end of the process waits for the broker to know why. */
@@ -30,6 +31,8 @@ export interface LeaseKeeperOptions {
   readonly onLost: (ticket: number) => void;
   /** It could not be renewed for so long that others may take it. Told again only after it was. */
   readonly onStale: (key: string) => void;
+  /** Leaves word of the end, by keys of the claims whose handlers outlived their time: the broker may be away, and whoever sees the end asks. */
+  readonly leaveWords?: (overran: readonly string[]) => void;
   /** Ends the process. */
   readonly onOverrun: (overrun: Overrun) => void;
   readonly random?: () => number;
@@ -41,8 +44,8 @@ export interface LeaseKeeperOptions {
  *
  *   held ──(lost)──► lost                                    (told once, renewed no more)
  *   held, lost ──(its handler ended)──► settling ──► released
- *   held ──(time + grace over)──► marked `overran` ──► the process is killed
- *   lost ──(grace over)──► the process is killed
+ *   held ──(time + grace over)──► marked `overran` ──► last words ──► the process is killed
+ *   lost ──(grace over)──► last words ──► the process is killed
  */
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
@@ -139,9 +142,11 @@ export class LeaseKeeper {
   async #end(overdue: readonly HeldLease[]): Promise<void> {
     const timer = Promise.withResolvers<void>();
     setTimeout(timer.resolve, MARK_WITHIN_MS);
-    // The broker may be away: then ack_wait says it, and the next worker finds a claim that its process left behind.
+    // The broker may be away.
     await Promise.race([timer.promise, Promise.all(overdue.map((lease) => lease.markOverrun()))]);
+    const { leaveWords = leaveLastWords, onOverrun } = this.#options;
+    leaveWords(overdue.filter(({ isLost }) => !isLost).map(({ key }) => key));
     const [first] = overdue;
-    if (first !== undefined) this.#options.onOverrun({ key: first.key, why: first.isLost ? "leaseLost" : "timeout" });
+    if (first !== undefined) onOverrun({ key: first.key, why: first.isLost ? "leaseLost" : "timeout" });
   }
 }

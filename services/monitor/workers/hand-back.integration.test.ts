@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { lastWordsText } from "../../../libs/contract/last-words.ts";
 import { NatsTestServer } from "../../../libs/streams/testing/nats-server.ts";
 import { Workbench } from "../../../libs/streams/testing/workbench.ts";
 import {
@@ -138,6 +139,18 @@ describe("W1: what a dead process held is handed back, classed and counted", () 
     await until(async () => {
       expect(await workers.claim(overran.key)).toMatchObject({ failures: 1, ended: { class: "timeout" } });
       expect(await workers.claim(other.key)).toMatchObject({ free: 1, failures: 0, ended: { class: "lost" } });
+    });
+  });
+
+  it("a process that killed itself while the broker was away says in its pod's status whose fault that was", async () => {
+    cluster.add("a", running(), { memoryLimit: "64Mi" });
+    const overran = await held();
+    const other = await held();
+    const message = lastWordsText([overran.key]);
+    cluster.becomes("a", status("Running", { terminated: { ...endOf(137, "Error"), message } }));
+    await until(async () => {
+      expect(await workers.claim(overran.key)).toMatchObject({ failures: 1, free: 0, ended: { class: "timeout" } });
+      expect(await workers.claim(other.key)).toMatchObject({ failures: 0, free: 1, ended: { class: "lost" } });
     });
   });
 

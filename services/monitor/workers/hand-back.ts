@@ -42,8 +42,8 @@ export class HandBack {
   }
 
   /** Whether this claim's process may be dead, and its pod is to be looked at. */
-  isSuspicious({ claim }: StoredClaim): boolean {
-    return claim.holder !== undefined && this.#endOf(claim.holder) !== undefined;
+  isSuspicious({ key, claim }: StoredClaim): boolean {
+    return claim.holder !== undefined && this.#endOf(key, claim.holder) !== undefined;
   }
 
   /** All claims of one pod. Returns after how many milliseconds to look again, when something is in doubt. */
@@ -75,7 +75,7 @@ export class HandBack {
 
   async #lookAt(stored: StoredClaim): Promise<number | undefined> {
     const { holder } = stored.claim;
-    const end = holder === undefined ? undefined : this.#endOf(holder);
+    const end = holder === undefined ? undefined : this.#endOf(stored.key, holder);
     if (holder === undefined || end === undefined) return undefined;
     const waitMs = end.isSeen ? 0 : await this.#untilMissed(stored);
     if (waitMs > 0) return waitMs;
@@ -83,7 +83,7 @@ export class HandBack {
     return undefined;
   }
 
-  #endOf(holder: ClaimHolder): ProcessEnd | undefined {
+  #endOf(key: string, holder: ClaimHolder): ProcessEnd | undefined {
     const { pods } = this.#options;
     const sighting = pods.sighting(holder.pod);
     if (sighting === undefined) {
@@ -91,7 +91,7 @@ export class HandBack {
       return pods.problem() === undefined ? { class: "lost", reason: "its pod is gone", isSeen: false } : undefined;
     }
     const { bootedAtMs, process } = holder;
-    return processEnd(sighting.pod, sighting.isGone, { bootedAtMs, isOthersOverrun: this.#overruns.has(process) });
+    return processEnd(sighting.pod, sighting.isGone, { key, bootedAtMs, isOthersOverrun: this.#overruns.has(process) });
   }
 
   /** How long until its heartbeat has been missed for certain. */
