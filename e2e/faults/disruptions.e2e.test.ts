@@ -5,7 +5,8 @@ import { podEnded } from "../../libs/contract/observation.ts";
 import { parseQuantity } from "../../libs/contract/units.ts";
 import { podView } from "../../libs/kube/views.ts";
 import type { TailedEvent } from "../harness/event-tail.ts";
-import { Installation, NOTHING } from "../harness/installation.ts";
+import { FaultLoad } from "../harness/fault-load.ts";
+import { Installation } from "../harness/installation.ts";
 import { Jobs } from "../harness/jobs.ts";
 
 /** A first process ignores TERM unless it says otherwise, and would hold its pod for the whole grace period. */
@@ -20,18 +21,23 @@ const IMPORTANT = "e2e-important";
 let millrace: Installation;
 let jobs: Jobs;
 
+const loads = new Map<string, FaultLoad>();
+
 /** All at once: each then waits for what is done to it, and for its retry. */
 beforeAll(async () => {
   millrace = await Installation.open();
   jobs = await Jobs.open(millrace, "dis");
   const cpu = String((await cpuShares()).job);
+  const run = async (id: string, script: string, job: object = {}): Promise<void> => {
+    loads.set(id, await FaultLoad.publish({ millrace, jobs, messages: [jobs.message(id, script, job)] }));
+  };
   await Promise.all([
-    jobs.run("dis-pod", SLOW_END, ONLY_ATTEMPT),
-    jobs.run("dis-suspend", SLOW_END, ONLY_ATTEMPT),
-    jobs.run("dis-evict", SECOND_TIME, ONLY_ATTEMPT),
-    jobs.run("dis-preempt", SECOND_TIME, { ...ONLY_ATTEMPT, resources: { requests: { cpu, memory: "4Mi" } } }),
-    jobs.run("dis-job", ENDLESS),
-    jobs.run("dis-orphan", ENDLESS),
+    run("dis-pod", SLOW_END, ONLY_ATTEMPT),
+    run("dis-suspend", SLOW_END, ONLY_ATTEMPT),
+    run("dis-evict", SECOND_TIME, ONLY_ATTEMPT),
+    run("dis-preempt", SECOND_TIME, { ...ONLY_ATTEMPT, resources: { requests: { cpu, memory: "4Mi" } } }),
+    run("dis-job", ENDLESS),
+    run("dis-orphan", ENDLESS),
   ]);
 });
 afterAll(async () => {
@@ -51,6 +57,22 @@ async function running(id: string): Promise<Running> {
   return { pod: pod.name, job: job.name };
 }
 
+/** What befalls a job, and from when on it has to heal. */
+async function befall(id: string, deed: () => Promise<unknown>): Promise<void> {
+  loadOf(id).healing();
+  await deed();
+}
+
+function row(id: string, about: { readonly fault: string; readonly what: string; readonly state?: string }): Promise<void> {
+  return loadOf(id).expectEachOnce(about);
+}
+
+function loadOf(id: string): FaultLoad {
+  const load = loads.get(id);
+  if (load === undefined) throw new Error(`${id} was not published`);
+  return load;
+}
+
 const inJobs = (...args: readonly string[]): Promise<string> => millrace.kubectl(["-n", millrace.names.jobsNamespace, ...args]);
 
 function retryOf(id: string): Promise<TailedEvent[]> {
@@ -68,26 +90,40 @@ async function cpuShares(): Promise<{ job: number; pod: number }> {
 
 describe.concurrent("nobody's fault: the only attempt is not counted, and the next one succeeds", () => {
   it("lost: somebody deletes the pod", async () => {
-    await inJobs("delete", "pod", (await running("dis-pod")).pod);
+    const { pod } = await running("dis-pod");
+    await befall("dis-pod", () => inJobs("delete", "pod", pod));
     await jobs.end("dis-pod", ["lost", "succeeded"], 1);
+    await row("dis-pod", {
+      fault: "pod: deleted",
+      what: "somebody deleted the pod; the job was tried again, and what had been lost did not count as an attempt",
+    });
   });
 
   it("J3, evicted: somebody suspends the Job, which is removed", async () => {
     const { job } = await running("dis-suspend");
-    await inJobs("patch", "job", job, "--patch", '{"spec":{"suspend":true}}');
+    await befall("dis-suspend", () => inJobs("patch", "job", job, "--patch", '{"spec":{"suspend":true}}'));
     const { record } = await jobs.end("dis-suspend", ["evicted", "succeeded"], 1);
     expect(record.attempts[0]?.reason).toBe("its Job was suspended");
     const attempts = (await millrace.jobs("dis-suspend")).map(({ metadata }) => metadata?.labels?.[LABEL.attempt]);
     expect(attempts).toEqual(["2"]);
+    await row("dis-suspend", {
+      fault: "Job: suspended",
+      what: "somebody suspended the Job; it was removed and the job tried again, and what had been stopped did not count as an attempt",
+    });
   });
 
   it("evicted: through the eviction API, as when a node is drained", async () => {
     const { pod } = await running("dis-evict");
     const namespace = millrace.names.jobsNamespace;
     const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: pod, namespace } };
-    await millrace.kube.json<unknown>({ method: "POST", path: `/api/v1/namespaces/${namespace}/pods/${pod}/eviction`, body });
+    const path = `/api/v1/namespaces/${namespace}/pods/${pod}/eviction`;
+    await befall("dis-evict", () => millrace.kube.json<unknown>({ method: "POST", path, body }));
     const { record } = await jobs.end("dis-evict", ["evicted", "succeeded"], 1);
     expect(record.attempts[0]?.reason).toContain("EvictionByEvictionAPI");
+    await row("dis-evict", {
+      fault: "pod: evicted",
+      what: "through the eviction API, as when a node is drained; the job was tried again, and what had been evicted did not count as an attempt",
+    });
   });
 
   it("preempted: its node is given to a pod of higher priority; it waits until that has gone", async () => {
@@ -105,32 +141,47 @@ describe.concurrent("nobody's fault: the only attempt is not counted, and the ne
     await millrace.kubectl(["apply", "-f", "-"], JSON.stringify(pod));
     const [retry] = await retryOf("dis-preempt");
     expect(retry?.data).toMatchObject({ attempt: 1, class: "preempted", next: { attempt: 2 } });
-    await millrace.kubectl(["-n", "default", "delete", "pod", IMPORTANT]);
+    await befall("dis-preempt", () => millrace.kubectl(["-n", "default", "delete", "pod", IMPORTANT]));
     await jobs.end("dis-preempt", ["preempted", "succeeded"], 1);
+    await row("dis-preempt", {
+      fault: "pod: preempted",
+      what: "its node was given to a pod of higher priority; the job was tried again when that had gone, and what had been preempted did not count as an attempt",
+    });
   });
 });
 
 describe.concurrent("J5: a Job that somebody deletes is dead, once, and does not come back", () => {
   it("deleted: with its pod", async () => {
-    await inJobs("delete", "job", (await running("dis-job")).job);
+    const { job } = await running("dis-job");
+    await befall("dis-job", () => inJobs("delete", "job", job));
     const { record } = await jobs.end("dis-job", ["deleted"]);
     expect(record.reason).toContain("deleted by somebody");
     expect(await millrace.jobs("dis-job")).toEqual([]);
+    await row("dis-job", {
+      fault: "Job: deleted",
+      what: "somebody deleted the Job with its pod; the job is dead, once, and in the DLQ",
+      state: "dead",
+    });
   });
 
   it("deleted: without its pod, which is stopped before anything is concluded", async () => {
     const { job } = await running("dis-orphan");
-    await inJobs("delete", "job", job, "--cascade=orphan");
+    await befall("dis-orphan", () => inJobs("delete", "job", job, "--cascade=orphan"));
     await jobs.end("dis-orphan", ["deleted"]);
     const path = `/api/v1/namespaces/${millrace.names.jobsNamespace}/pods`;
     const query = { labelSelector: `${LABEL.job}=${millrace.hash("dis-orphan")}` };
     const { items } = await millrace.kube.json<V1PodList>({ method: "GET", path, query });
     expect(items.map(podView).filter((pod) => !podEnded(pod))).toEqual([]);
     expect(await millrace.jobs("dis-orphan")).toEqual([]);
+    await row("dis-orphan", {
+      fault: "Job: deleted without its pod",
+      what: "somebody deleted the Job and left its pod running; the pod was stopped, then the job was dead, once, and in the DLQ",
+      state: "dead",
+    });
   });
 });
 
 it("leaves nothing behind, and one Job was made for each attempt", async () => {
-  await expect.poll(() => millrace.leftovers(), { timeout: 60_000 }).toEqual(NOTHING);
+  await FaultLoad.expectNothingLeft(millrace);
   expect(await jobs.violations()).toEqual([]);
 });
