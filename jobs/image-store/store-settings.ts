@@ -4,7 +4,10 @@ import { SettingsError } from "./settings.ts";
 
 const R2_ENDPOINT = "r2.cloudflarestorage.com";
 
-/** Secrets come as values (`envFrom` a Secret) or, better, as files: an environment is shown by `kubectl exec … env` and inherited. */
+/**
+ * Secrets come as values (`envFrom` a Secret) or, better, as files (`extraVolumes` and `extraVolumeMounts`): an environment is shown by
+ * `kubectl exec … env` and inherited.
+ */
 const fields = {
   R2_ACCOUNT_ID: z
     .string()

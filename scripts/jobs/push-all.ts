@@ -32,7 +32,7 @@ try {
   for (const reference of Object.values(images)) process.stdout.write(`${reference}\n`);
   writeImages(images);
   process.stderr.write(
-    `Install them with: helm upgrade RELEASE charts/millrace --reuse-values -f jobs/values.yaml -f ${relative(checkout, imageValuesFile())}\n`,
+    `Install them with: helm upgrade RELEASE charts/millrace --reset-then-reuse-values -f jobs/values.yaml -f ${relative(checkout, imageValuesFile())}\n`,
   );
 } catch (error) {
   process.stderr.write(`${failureText(error)}\n`);
