@@ -33,7 +33,9 @@ export function readImageSecret(file: string, template: string): Readonly<Record
   try {
     readSettings(storeSettings, found);
   } catch (error) {
-    throw new ClusterError("OPTION_INVALID", `${file}: ${errorText(error)}`);
+    // A job may be told the path of a file; what is written here goes into the Secret as it is.
+    const problem = errorText(error).replaceAll(/, or \w+_FILE to the path of a file that holds it/g, "");
+    throw new ClusterError("OPTION_INVALID", `${file}: ${problem}`);
   }
   return found;
 }

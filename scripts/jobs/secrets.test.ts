@@ -35,6 +35,7 @@ describe("jobs/.env", () => {
   it("that is only the template lacks everything, by name", () => {
     const template = readFileSync(join(checkout, "jobs", ".env.template"), "utf8");
     expect(() => read(template)).toThrow(/R2_BUCKET.*is missing/s);
+    expect(() => read(template)).not.toThrow(/_FILE/);
     expect(() => read(template, "R2_BUCKET=b")).toThrow(
       /R2_ACCOUNT_ID: is missing.*R2_ACCESS_KEY_ID: is missing.*R2_SECRET_ACCESS_KEY: is missing/s,
     );
