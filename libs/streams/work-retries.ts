@@ -26,9 +26,12 @@ export class WorkRetries {
   /**
    * S2: the next attempt of the item, once: only if neither of its subjects holds a message (a leader's read sees unacknowledged ones). A fired
    * schedule moves from the one subject to the other, so they are read in that order.
+   *
+   * `mustHold` is called between the reads and the write, and throws when the item may be another's by now: that one's retry may have come and gone, and
+   * neither subject would show it.
    * @throws MillraceError `RETRY_FULL` for the first retry of a message, which can stay in WORK
    */
-  async publish(item: WorkItem, body: Uint8Array, delayMs: number): Promise<void> {
+  async publish(item: WorkItem, body: Uint8Array, delayMs: number, mustHold: () => void): Promise<void> {
     const attempt = nextAttempt(item);
     const atSubject = workAtSubject(item.worker, item.hash, attempt);
     const runSubject = workRunSubject(item.worker, item.hash, attempt);
@@ -44,6 +47,7 @@ export class WorkRetries {
     }
     const isDue = delayMs <= 0;
     const notBefore = new Date(this.#nowMs() + (await this.#broker.clockOffsetMs()) + delayMs).toISOString();
+    mustHold();
     await this.#broker.publish({
       stream: STREAM.workRetry,
       subject: isDue ? runSubject : atSubject,

@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
+import { JetStreamApiError } from "@nats-io/jetstream";
+import { MillraceError } from "../contract/errors.ts";
 import { parseDelivery } from "../contract/source.ts";
 import { STREAM, workConsumerName } from "../contract/streams.ts";
 import { releasedClaim, settlingClaim, type WorkClaim } from "../contract/work-claim.ts";
 import type { WorkRetryConfig } from "../contract/work-config.ts";
 import { workDeadLetterHeaders } from "../contract/work-dead-letter.ts";
-import { afterEnd, type WorkCounts, type WorkItem } from "../contract/work-message.ts";
+import { afterEnd, type EndedDelivery, type WorkCounts, type WorkItem } from "../contract/work-message.ts";
 import { type WorkDecision, type WorkEnd, workDecision } from "../contract/work-retry.ts";
 import { workDeadLetterSubject } from "../contract/work-subjects.ts";
 import type { Broker } from "./broker.ts";
@@ -23,6 +25,8 @@ export interface ClaimedWork {
   /** As this process wrote it last. */
   claim: WorkClaim;
   revision: number;
+  /** By `performance.now()`: the claim was written then, or later. Whoever reads an answer late has held the claim for longer than it seems. */
+  freshAtMs: number;
 }
 
 export type Settled =
@@ -30,7 +34,10 @@ export type Settled =
   /** The claim is somebody else's: nothing was done. */
   | { readonly kind: "lost" };
 
-export type FailureSettled = { readonly kind: "settled"; readonly decision: WorkDecision } | { readonly kind: "lost" };
+/** What becomes of a message whose attempt failed. */
+export type FailureDecided =
+  | { readonly kind: "decided"; readonly counts: WorkCounts; readonly decision: WorkDecision }
+  | { readonly kind: "lost" };
 
 export interface WorkFailure {
   readonly ended: WorkEnd;
@@ -40,6 +47,10 @@ export interface WorkFailure {
 
 /** Answers of our own writes that came late stand between a claim and its next one; there is seldom more than one. */
 const SWAP_TRIES = 4;
+/** The part of ack_wait for which a claim that was written is relied on by a write that follows from it. Others believe it for longer (`LEASE_SHARE`). */
+const RELIED_SHARE = 0.5;
+/** JetStream's error code for a stream that takes no more (`discard: new`). */
+const STREAM_FULL = 10077;
 
 /**
  * Turns the end of an attempt into what is durable (rules W1, S2, S4).
@@ -48,7 +59,8 @@ const SWAP_TRIES = 4;
  *   failed:       swap the claim to `settling`, which is the decision → retry or DLQ entry → acknowledge → remove the claim
  *   handed back:  swap the claim to released → negative acknowledgement
  *
- * Each call may be repeated until it resolves, and the next worker goes on with a failure that was cut off anywhere (`receive`).
+ * Each call may be repeated until it resolves, and the next worker goes on with a failure that was cut off anywhere (`receive`). The claim may be
+ * renewed by somebody else meanwhile, but by those that write it: `renew`, `decide`, `handedBack`, `setAside`, `forget`.
  */
 export class WorkSettler {
   readonly #broker: Pick<Broker, "acknowledge">;
@@ -57,6 +69,7 @@ export class WorkSettler {
   readonly #once: OncePublisher;
   readonly #retries: WorkRetries;
   readonly #retry: WorkRetryConfig;
+  readonly #ackWaitMs: number;
   readonly #handBack: (ack: string) => void;
   readonly #random: () => number;
 
@@ -67,6 +80,7 @@ export class WorkSettler {
     readonly once: OncePublisher;
     readonly retries: WorkRetries;
     readonly retry: WorkRetryConfig;
+    readonly ackWaitMs: number;
     /** The negative acknowledgement. */
     readonly handBack: (ack: string) => void;
     readonly random?: () => number;
@@ -77,44 +91,50 @@ export class WorkSettler {
     this.#once = options.once;
     this.#retries = options.retries;
     this.#retry = options.retry;
+    this.#ackWaitMs = options.ackWaitMs;
     this.#handBack = options.handBack;
     this.#random = options.random ?? Math.random;
   }
 
+  /** Writes the claim again as it stands. False: it is somebody else's. */
+  renew(work: ClaimedWork): Promise<boolean> {
+    return this.#write(work, work.claim, () => false);
+  }
+
+  /** `forget` is to follow. */
   async succeeded(work: ClaimedWork): Promise<Settled> {
     const { stored } = await this.#claims.get(work.key);
     if (stored === undefined || !isOf(work, stored.claim)) return { kind: "lost" };
-    work.revision = stored.revision;
     await this.#acknowledge(work);
     return { kind: "settled" };
   }
 
-  async failed(work: ClaimedWork, { ended, askedMs }: WorkFailure): Promise<FailureSettled> {
+  /** What is decided of a failure; `writeDown` is to follow. */
+  async decide(work: ClaimedWork, { ended, askedMs }: WorkFailure): Promise<FailureDecided> {
     if (work.claim.settling !== true && !(await this.#swap(work, settlingClaim(work.claim, ended)))) return { kind: "lost" };
     const counts = countsOf(work);
-    const decision = workDecision(counts, ended, this.#retry, this.#random(), askedMs);
-    await this.writeDown(work, counts, ended, decision);
-    return { kind: "settled", decision };
+    return { kind: "decided", counts, decision: workDecision(counts, ended, this.#retry, this.#random(), askedMs) };
   }
 
-  /** What follows from a claim that is `settling`. */
+  /**
+   * What follows from a claim that is `settling`; `forget` is to follow.
+   * @throws MillraceError `CLAIM_OLD`: it took so long that the claim must be renewed first; `RETRY_FULL`, `DLQ_FULL`: it can be done later
+   */
   async writeDown(work: ClaimedWork, counts: WorkCounts, ended: WorkEnd, decision: WorkDecision): Promise<void> {
     const { message, item } = work;
     const end = { counts, ended, delivery: message.delivery, ack: message.ack };
     // Gone: another worker has written it down, and its retry may have run to its end by now.
     if ((await this.#messages.read(message.source)) !== undefined) {
-      if (decision.kind === "retry") await this.#retries.publish(afterEnd(item, end), message.data, decision.delayMs);
-      else {
-        await this.#once.publish({
-          stream: STREAM.deadLetters,
-          subject: workDeadLetterSubject(item.worker, item.origin),
-          source: item.origin,
-          headers: workDeadLetterHeaders(item, end, decision.why),
-          body: message.data,
-        });
-      }
+      if (decision.kind === "retry") {
+        await this.#retries.publish(afterEnd(item, end), message.data, decision.delayMs, () => this.#mustHold(work));
+      } else await this.#bury(work, end, decision.why);
     }
     await this.#acknowledge(work);
+  }
+
+  /** Removes the claim of a message that is gone. One that stays behind is swept by the monitor. */
+  async forget({ key, revision }: ClaimedWork): Promise<void> {
+    await this.#claims.remove(key, revision).catch(() => {});
   }
 
   /** Nothing is counted; the next worker makes the same attempt. */
@@ -140,26 +160,54 @@ export class WorkSettler {
     await this.#messages.remove(delivered.source, predecessor);
   }
 
-  async #acknowledge({ message, key, revision }: ClaimedWork): Promise<void> {
+  async #bury(work: ClaimedWork, end: EndedDelivery, why: string): Promise<void> {
+    const { message, item } = work;
+    this.#mustHold(work);
+    try {
+      await this.#once.publish({
+        stream: STREAM.deadLetters,
+        subject: workDeadLetterSubject(item.worker, item.origin),
+        source: item.origin,
+        headers: workDeadLetterHeaders(item, end, why),
+        body: message.data,
+      });
+    } catch (cause) {
+      if (!(cause instanceof JetStreamApiError) || cause.code !== STREAM_FULL) throw cause;
+      throw new MillraceError("DLQ_FULL", "the DLQ has no room: replay or remove what is there, or enlarge the store", { cause });
+    }
+  }
+
+  /** Whoever took the claim of one that was held up may have settled the message, and its retry may have run to its end: nothing else would show it. */
+  #mustHold({ freshAtMs }: ClaimedWork): void {
+    const ageMs = performance.now() - freshAtMs;
+    if (ageMs <= this.#ackWaitMs * RELIED_SHARE) return;
+    throw new MillraceError("CLAIM_OLD", `the claim was renewed ${Math.round(ageMs)} ms ago, and may be another worker's`);
+  }
+
+  async #acknowledge({ message }: ClaimedWork): Promise<void> {
     // No answer: a server that was killed may have forgotten the delivery, and says nothing to that; the message is deleted then, if it is still there.
     if (!(await this.#broker.acknowledge(message.ack))) await this.#messages.remove(message.source, undefined);
-    // One that stays behind is swept by the monitor.
-    await this.#claims.remove(key, revision).catch(() => {});
   }
 
   /** A write whose answer was lost is found and counts as ours. */
-  async #swap(work: ClaimedWork, claim: WorkClaim): Promise<boolean> {
+  #swap(work: ClaimedWork, claim: WorkClaim): Promise<boolean> {
+    return this.#write(work, claim, (stored) => isDeepStrictEqual(stored, claim));
+  }
+
+  async #write(work: ClaimedWork, claim: WorkClaim, isWritten: (stored: WorkClaim) => boolean): Promise<boolean> {
     for (let tries = 0; tries < SWAP_TRIES; tries += 1) {
+      const sentAtMs = performance.now();
       const swapped = await this.#claims.swap(work.key, claim, work.revision);
       if (swapped.kind === "won") {
         work.revision = swapped.revision;
         work.claim = claim;
+        work.freshAtMs = sentAtMs;
         return true;
       }
       const { stored } = await this.#claims.get(work.key);
       if (stored === undefined) return false;
       work.revision = stored.revision;
-      if (isDeepStrictEqual(stored.claim, claim)) {
+      if (isWritten(stored.claim)) {
         work.claim = claim;
         return true;
       }

@@ -13,6 +13,7 @@ import { WorkSettler } from "./work-settler.ts";
 export interface WorkStore {
   readonly broker: Broker;
   readonly claims: ClaimStore;
+  readonly messages: SourceMessages;
   readonly settler: WorkSettler;
   /** The negative acknowledgement: fire and forget, and made up for by ack_wait when it is lost. */
   handBack(ack: string): void;
@@ -21,22 +22,25 @@ export interface WorkStore {
 export async function openWorkStore(options: {
   readonly connection: NatsConnection;
   readonly retry: WorkRetryConfig;
+  readonly ackWaitMs: number;
   /** For tests that crash between its calls. */
   readonly broker?: (broker: Broker) => Broker;
 }): Promise<WorkStore> {
-  const { connection, retry } = options;
+  const { connection, retry, ackWaitMs } = options;
   const opened = await JetStreamBroker.open(connection, { clockStream: STREAM.work });
   const broker = options.broker?.(opened) ?? opened;
   const claims = new ClaimStore({ broker });
+  const messages = new SourceMessages({ broker });
   const handBack = (ack: string): void => connection.publish(ack, "-NAK");
   const settler = new WorkSettler({
     broker,
     claims,
-    messages: new SourceMessages({ broker }),
+    messages,
     once: new OncePublisher({ broker }),
     retries: new WorkRetries({ broker, nowMs: Date.now }),
     retry,
+    ackWaitMs,
     handBack,
   });
-  return { broker, claims, settler, handBack };
+  return { broker, claims, messages, settler, handBack };
 }

@@ -17,6 +17,11 @@ export interface AttemptOptions {
   readonly attempt: number;
   readonly data: Uint8Array;
   readonly signal: AbortSignal;
+  /**
+   * Asked until it returns undefined, and then its schema and its handler are called in the same turn: handlers of other messages may hold up the event
+   * loop for any time at each turn. An outcome: the attempt ends with that, and nothing is called.
+   */
+  readonly begin: () => Promise<Outcome | undefined> | undefined;
   /** Resolves when it is stored. */
   readonly publish: (message: Outgoing) => Promise<Published>;
   /** Renews the message's lease. */
@@ -40,9 +45,14 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
     return outcome;
   });
 
-  async function handle({ data: bytes }: AttemptOptions, span: Span): Promise<Outcome> {
+  async function handle({ begin, data: bytes }: AttemptOptions, span: Span): Promise<Outcome> {
     const ran = await ranToItsEnd(async () => {
-      const opened = await openData(worker, bytes);
+      for (let asked = begin(); asked !== undefined; asked = begin()) {
+        const early = await asked;
+        if (early !== undefined) return early;
+      }
+      const opening = openData(worker, bytes);
+      const opened = opening instanceof Promise ? await opening : opening;
       if (opened.kind === "invalid") return { kind: "failed", ended: { class: "invalid", reason: opened.reason } };
       await worker.handler(contextOf(options, opened.data, span));
       return undefined;

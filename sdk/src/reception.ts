@@ -5,6 +5,7 @@ import type { WorkRetryConfig } from "../../libs/contract/work-config.ts";
 import { asFreshItem, type WorkItem, workItem } from "../../libs/contract/work-message.ts";
 import type { Broker } from "../../libs/streams/broker.ts";
 import type { ClaimSlot, ClaimStore } from "../../libs/streams/claims.ts";
+import type { SourceMessages } from "../../libs/streams/messages.ts";
 import type { PulledWork } from "../../libs/streams/work-pull.ts";
 import type { ClaimedWork } from "../../libs/streams/work-settler.ts";
 
@@ -15,10 +16,11 @@ export type Reception =
 export interface ReceptionOptions {
   readonly worker: string;
   readonly broker: Pick<Broker, "clockOffsetMs">;
-  readonly claims: Pick<ClaimStore, "get" | "swap">;
+  readonly claims: Pick<ClaimStore, "get" | "swap" | "remove">;
+  readonly messages: Pick<SourceMessages, "read">;
   readonly holder: ClaimHolder;
   readonly ackWaitMs: number;
-  /** For how long the broker has been reached: while it is away nobody can renew anything. */
+  /** For how long the broker has answered: while it does not nobody can renew anything. */
   readonly upForMs: () => number;
   readonly retry: WorkRetryConfig;
   readonly random?: () => number;
@@ -36,6 +38,9 @@ export function readWork(worker: string, { source, subject, headers }: PulledWor
   if (item !== undefined) return { item, problem: undefined };
   return { item: asFreshItem(worker, message), problem: "it is in WORK_RETRY, and no worker put it there" };
 }
+
+/** A claim that was removed leaves a mark for a minute (`ClaimStore.remove`); with half of it no clock matters. */
+const REMOVAL_SHOWS_MS = 30_000;
 
 export const keyOf = ({ source, consumer }: PulledWork): string => claimKey(source.stream, consumer, source.seq);
 
@@ -70,12 +75,30 @@ export class Receiver {
       });
       if (receipt.kind === "leave") return receipt;
       const { claim } = receipt;
+      const freshAtMs = performance.now();
       const swapped = await claims.swap(key, claim, slot.revision);
       if (swapped.kind === "won") {
-        return { kind: "claimed", receipt, work: { message, item, key, claim, revision: swapped.revision } };
+        const { revision } = swapped;
+        if (await this.#isThere(message, slot)) {
+          return { kind: "claimed", receipt, work: { message, item, key, claim, revision, freshAtMs } };
+        }
+        // What stays behind is swept by the monitor.
+        await claims.remove(key, revision).catch(() => {});
+        return { kind: "leave", why: "it is gone: another worker has settled it" };
       }
       slot = await claims.get(key);
     }
+  }
+
+  /**
+   * A delivery that was read late, or whose claim was written late, may be of a message that another worker has settled meanwhile: its claim is free then,
+   * and running it once more would be found out by nobody. Asked only where that can be: whoever settles a message has its claim, and removes it after
+   * the message. So either something stands under its key, if only what marks the removal, or the removal was longer ago than the mark lasts; and the
+   * message was there when it was delivered, which was after it was asked for. The usual first delivery costs no question.
+   */
+  async #isThere({ source, askedAtMs }: PulledWork, before: ClaimSlot): Promise<boolean> {
+    if (before.revision === 0 && performance.now() - askedAtMs < REMOVAL_SHOWS_MS) return true;
+    return (await this.#options.messages.read(source)) !== undefined;
   }
 
   async #found({ stored }: ClaimSlot, { source }: PulledWork) {

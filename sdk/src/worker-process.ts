@@ -136,7 +136,8 @@ export class WorkerProcess {
     const backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
     while (!stop.aborted) {
       try {
-        return await openWorkStore({ connection, retry: settings.retry, ...(broker === undefined ? {} : { broker }) });
+        const { retry, ackWaitMs } = settings;
+        return await openWorkStore({ connection, retry, ackWaitMs, ...(broker === undefined ? {} : { broker }) });
       } catch (error) {
         this.#pullProblem = `JetStream does not answer: ${errorText(error)}`;
         await pause(backoff.nextMs(), stop);
@@ -159,6 +160,7 @@ export class WorkerProcess {
         worker: name,
         broker: store.broker,
         claims: store.claims,
+        messages: store.messages,
         holder,
         ackWaitMs,
         upForMs: () => this.#link.upForMs(),

@@ -61,6 +61,7 @@ export async function runHandler(worker: Worker, message: TestMessage, options: 
     attempt,
     data: bytesOf(body),
     signal: signal === undefined ? timeout.signal : AbortSignal.any([signal, timeout.signal]),
+    begin: () => undefined,
     publish: (outgoing) => record.publish(outgoing),
     renew: () => record.progress(),
     guard: () => {},
