@@ -56,7 +56,11 @@ many pods as its \`min\` says, and at least one.
 - There is a pod for every \`lagThreshold\` messages that wait or are being worked on. Sleeping retries do not count until they are due.
 - A pod that is to go finishes what it has: its grace period is \`timeout\` and 30 s.
 - \`deletionCost: true\` lets idle pods go before busy ones. The monitor then may \`patch\` pods in the release's namespace. A Role cannot
-  name them, for their names are random: it is all pods there.
+  name them, for their names are random: it is all pods there, NATS' and those of other programs, too.
+- Credentials come as variables by \`envFrom\`, or as files: \`extraVolumes: [{ name: r2, secret: { secretName: image-jobs } }]\`,
+  \`extraVolumeMounts: [{ name: r2, mountPath: /etc/r2 }]\` and, for a program that reads it, \`env: { R2_SECRET_ACCESS_KEY_FILE: /etc/r2/R2_SECRET_ACCESS_KEY }\`.
+- One scaler is on the node of KEDA's operator when the scheduler can have it so (\`scaler.affinity\`), and KEDA asks that one (from Kubernetes 1.34):
+  a node that is lost then takes KEDA along, which would wait for its scaler for a quarter of an hour.
 - A ScaledObject has no \`fallback\`: while nobody knows how much work there is, a worker keeps the pods that it has.
 - Pods are restricted as the Pod Security Standard means it: user 65532, a read-only root filesystem, \`/tmp\` to write to, and no token of the API server.
 

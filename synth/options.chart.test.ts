@@ -156,6 +156,8 @@ describe("availability", () => {
       const labels = { "app.kubernetes.io/instance": "x", "app.kubernetes.io/component": name.slice("x-millrace-".length) };
       const [constraint] = deployedPod(all, name).topologySpreadConstraints ?? [];
       expect(constraint).toMatchObject({ topologyKey: "kubernetes.io/hostname", labelSelector: { matchLabels: labels } });
+      // Pods that an upgrade replaces do not count.
+      expect(constraint?.matchLabelKeys).toEqual(["pod-template-hash"]);
       const { spec } = byName<V1PodDisruptionBudget>(all, "PodDisruptionBudget", name);
       expect(spec).toMatchObject({ maxUnavailable: 1, selector: { matchLabels: labels } });
     }

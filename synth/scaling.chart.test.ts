@@ -1,7 +1,7 @@
 import type { V1Deployment, V1NetworkPolicy, V1Service } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
 import { byName, type Document, deployedPod, ofKind, only } from "./testing/rendered.ts";
-import { ELSEWHERE, installed, RESIZE, resize, withResize } from "./testing/worker-release.ts";
+import { ELSEWHERE, installed, json, RESIZE, resize, withResize } from "./testing/worker-release.ts";
 
 interface ScaledObject {
   readonly spec: {
@@ -99,6 +99,49 @@ describe("the scaler", () => {
     ]);
     const granted = [...ofKind(all, "ServiceAccount"), ...ofKind(all, "Role"), ...ofKind(all, "RoleBinding")];
     expect(granted.filter(({ metadata }) => metadata.name.includes("scaler"))).toEqual([]);
+  });
+
+  it("is on the node of KEDA's operator, whatever its namespace, and another one elsewhere, also while an upgrade replaces them", async () => {
+    const { affinity, topologySpreadConstraints } = deployedPod(await installed(...withResize()), "x-millrace-scaler");
+    const [near] = affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
+    expect(near?.podAffinityTerm).toEqual({
+      labelSelector: { matchLabels: { app: "keda-operator" } },
+      namespaceSelector: {},
+      topologyKey: "kubernetes.io/hostname",
+    });
+    const [apart] = affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
+    expect(apart?.podAffinityTerm).toEqual({
+      labelSelector: { matchLabels: { "app.kubernetes.io/component": "scaler" } },
+      matchLabelKeys: ["pod-template-hash"],
+      topologyKey: "kubernetes.io/hostname",
+    });
+    expect(apart?.weight).toBeGreaterThan(near?.weight ?? Number.POSITIVE_INFINITY);
+    // The scheduler counts both alike, so the two must not contradict each other.
+    expect(topologySpreadConstraints?.[0]).toMatchObject({ matchLabelKeys: ["pod-template-hash"] });
+  });
+
+  it("is where its user says, laid over that", async () => {
+    const node = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [] } } };
+    const affinity = async (own: object) =>
+      deployedPod(await installed(...withResize(), ...json("scaler.affinity", own)), "x-millrace-scaler").affinity;
+    expect(await affinity(node)).toMatchObject({ ...node, podAffinity: {}, podAntiAffinity: {} });
+    expect(await affinity({ podAffinity: null, podAntiAffinity: null })).toBeUndefined();
+  });
+
+  it.each([
+    ["v1.35.0", "PreferSameNode"],
+    ["v1.34.1-gke.1000", "PreferSameNode"],
+    ["v1.33.9-eks-1", undefined],
+    ["v1.29.0", undefined],
+  ])("is asked on KEDA's own node where Kubernetes %s can do it: %s", async (version, distribution) => {
+    const { spec } = byName<V1Service>(
+      await installed(...withResize(), "--kube-version", version),
+      "Service",
+      "x-millrace-scaler",
+    );
+    expect(spec?.trafficDistribution).toBe(distribution);
+    // Without a scaler on its node KEDA would be refused.
+    expect(spec?.internalTrafficPolicy).toBeUndefined();
   });
 
   it("can be watched by Prometheus, apart from the Service that KEDA asks, and so can workers", async () => {

@@ -6,6 +6,8 @@ import type {
   V1ResourceRequirements,
   V1Toleration,
   V1TopologySpreadConstraint,
+  V1Volume,
+  V1VolumeMount,
 } from "@kubernetes/client-node";
 import { z } from "zod";
 import { block, bool, int, Leaf, oneOf, type Schema, section, type Tree, text } from "./helm/values.ts";
@@ -56,19 +58,29 @@ const pullPolicy = (): Leaf<string> =>
 const resources = (requests: StringMap, limits: StringMap): Leaf<V1ResourceRequirements> =>
   block<V1ResourceRequirements>({ requests, limits }, "CPU and memory of the container.");
 
+const noAffinity = (): Leaf<V1Affinity> => block<V1Affinity>({}, "Affinity of the pods.");
+
 /** What every pod of the chart has. */
-export const podFields = (requests: StringMap, limits: StringMap) => ({
+export const podFields = (requests: StringMap, limits: StringMap, affinity = noAffinity()) => ({
   resources: resources(requests, limits),
-  ...placementFields(),
+  ...placementFields(affinity),
 });
 
-const placementFields = () => ({
+const placementFields = (affinity = noAffinity()) => ({
   podLabels: labels("Labels of the pods; win over `commonLabels`."),
   podAnnotations: annotations("Annotations of the pods; win over `commonAnnotations`."),
   priorityClassName: dnsName("", "PriorityClass of the pods."),
   nodeSelector: block<StringMap>({}, "Labels that a node must have.", { additionalProperties: LABEL_VALUE }),
   tolerations: block<V1Toleration[]>([], "Taints that the pods tolerate.", { items: { type: "object" } }),
-  affinity: block<V1Affinity>({}, "Affinity of the pods."),
+  affinity,
+});
+
+/** Of pods for whose files the chart has no values of its own. */
+export const volumeFields = (doc: string, mountsDoc: string) => ({
+  extraVolumes: block<V1Volume[]>([], doc, {
+    items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
+  }),
+  extraVolumeMounts: block<V1VolumeMount[]>([], mountsDoc, { items: { type: "object", required: ["name", "mountPath"] } }),
 });
 
 export const disruptionFields = (enabled: boolean, doc: string) =>
@@ -77,7 +89,13 @@ export const disruptionFields = (enabled: boolean, doc: string) =>
     maxUnavailable: int(1, "How many pods may be away at once.", { minimum: 0, maximum: INT32_MAX }),
   });
 
-const spreadOverNodes = [{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" }];
+/** Not counting the pods that an upgrade replaces: the new ones would keep clear of them, and be together once they are gone. */
+const spreadOverNodes = [
+  {
+    ...{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" },
+    matchLabelKeys: ["pod-template-hash"],
+  },
+];
 
 const ENV_NAME = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
 
@@ -93,7 +111,7 @@ export const serviceSection = <Own extends Tree>(doc: string, replicasDoc: strin
   });
 
 /** What every service has, besides what it has `own`. */
-export const plainServiceSection = <Own extends Tree>(doc: string, replicasDoc: string, own: Own) =>
+export const plainServiceSection = <Own extends Tree>(doc: string, replicasDoc: string, own: Own, affinity = noAffinity()) =>
   section(doc, {
     replicas: int(2, replicasDoc, { minimum: 0, maximum: INT32_MAX }),
     ...own,
@@ -104,7 +122,7 @@ export const plainServiceSection = <Own extends Tree>(doc: string, replicasDoc: 
         properties: { name: { type: "string", pattern: ENV_NAME } },
       },
     }),
-    ...podFields({ cpu: "50m", memory: "96Mi" }, { memory: "256Mi" }),
+    ...podFields({ cpu: "50m", memory: "96Mi" }, { memory: "256Mi" }, affinity),
     topologySpreadConstraints: block<V1TopologySpreadConstraint[]>(
       spreadOverNodes,
       "How the pods spread over nodes and zones. Without a `labelSelector` a constraint counts this service's pods.",
@@ -196,6 +214,10 @@ export const workerPodFields = () => ({
   envFrom: block<V1EnvFromSource[]>([], "Secrets and ConfigMaps whose keys are variables, as `{secretRef: {name: …}}`.", {
     items: { type: "object" },
   }),
+  ...volumeFields(
+    "More volumes of the pods, such as a Secret whose keys are files. `tmp`, `nats-auth` and `nats-tls` are the chart's own names.",
+    "Where the program finds them.",
+  ),
   resources: section("CPU and memory of the container. What is given of the requests, or of the limits, replaces all of them.", {
     requests: block<StringMap>({ cpu: "100m", memory: "128Mi" }, "What a pod reserves."),
     limits: block<StringMap>({ memory: "512Mi" }, "What it may take at most."),

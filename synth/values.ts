@@ -1,7 +1,8 @@
-import type { V1LocalObjectReference, V1NetworkPolicyPeer, V1Volume, V1VolumeMount } from "@kubernetes/client-node";
+import type { V1Affinity, V1LocalObjectReference, V1NetworkPolicyPeer } from "@kubernetes/client-node";
 import { queueConfig, templateConfig } from "../libs/contract/queue-config.ts";
 import { workerConfig } from "../libs/contract/work-config.ts";
 import { block, bool, entries, int, oneOf, openSection, references, section, type Tree, text } from "./helm/values.ts";
+import { nearKeda } from "./near-keda.ts";
 import {
   annotations,
   contractFields,
@@ -22,6 +23,7 @@ import {
   serviceSection,
   size,
   TAG,
+  volumeFields,
   workerPodFields,
 } from "./value-fields.ts";
 
@@ -41,7 +43,14 @@ const hello = {
 /** Of queues and workers (rule N1). */
 const NAME = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$";
 
-const workerFields = contractFields(workerConfig);
+const workerFields = {
+  ...contractFields(workerConfig),
+  // Rights are the chart's matter, and the contract knows nothing of them.
+  deletionCost: bool(
+    false,
+    "Whether the monitor marks busy pods, so that idle ones go first. It then may `patch` every pod of the release's namespace, NATS' and strangers', too: a Role cannot name pods.",
+  ),
+};
 /** What the services want to know of a worker. */
 export const workerConfigFields = Object.keys(workerFields);
 
@@ -154,6 +163,10 @@ export const values = {
     "The scaler tells KEDA when workers have work. It is there when there are workers and `keda.enabled` is set.",
     "Number of scalers; KEDA talks to one of them.",
     {},
+    block<V1Affinity>(
+      nearKeda,
+      "Affinity of the pods. By default one is on the node of KEDA's operator, which then is not lost without KEDA, and the others elsewhere. What you set is laid over that; `podAffinity: null` takes a part of it away.",
+    ),
   ),
   nats: section("NATS holds all messages and records: a server of the release's own, or one that exists.", {
     enabled: bool(
@@ -209,12 +222,7 @@ export const values = {
       "",
       "Appended to the server's configuration, such as an `authorization` block. It is in a ConfigMap: put in only hashed passwords.",
     ),
-    extraVolumes: block<V1Volume[]>([], "More volumes of the server's pod, such as a Secret with its certificate.", {
-      items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
-    }),
-    extraVolumeMounts: block<V1VolumeMount[]>([], "Where the server finds them.", {
-      items: { type: "object", required: ["name", "mountPath"] },
-    }),
+    ...volumeFields("More volumes of the server's pod, such as a Secret with its certificate.", "Where the server finds them."),
     ...podFields({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
     pdb: disruptionFields(
       false,

@@ -7,7 +7,7 @@ import { natsEnv } from "../libs/streams/connection.ts";
 import { defineWorker } from "../sdk/src/worker.ts";
 import { workerEnv, workerSettings } from "../sdk/src/worker-env.ts";
 import { helmCommand } from "./testing/helm-command.ts";
-import { byName, CHART, type Document, deployedPod, environment, ofKind, only, rendered } from "./testing/rendered.ts";
+import { byName, CHART, type Document, deployedPod, environment, ofKind, only, refusal, rendered } from "./testing/rendered.ts";
 import { ELSEWHERE, installed, json, RESIZE, resize, withResize, workers } from "./testing/worker-release.ts";
 
 describe("without workers", () => {
@@ -104,6 +104,28 @@ describe("a worker", () => {
     const pod = deployedPod(all, RESIZE);
     expect(only(pod.containers)).toMatchObject({ image: resize.image, envFrom });
     expect(pod.imagePullSecrets).toEqual([{ name: "all" }, { name: "mine" }]);
+  });
+
+  it("has more volumes as its user says, after the chart's own: credentials as files", async () => {
+    const extraVolumes = [{ name: "r2", secret: { secretName: "image-jobs", defaultMode: 0o440 } }];
+    const extraVolumeMounts = [{ name: "r2", mountPath: "/etc/r2", readOnly: true }];
+    const secret = "workerNats.auth.existingSecret=w,workerNats.auth.credsKey=c";
+    const all = await installed(...withResize({ extraVolumes, extraVolumeMounts }), "--set", secret);
+    const { containers, volumes } = deployedPod(all, RESIZE);
+    expect(volumes?.map(({ name }) => name)).toEqual(["tmp", "nats-auth", "r2"]);
+    expect(volumes?.at(-1)).toEqual(extraVolumes[0]);
+    expect(only(containers).volumeMounts?.map(({ mountPath }) => mountPath)).toEqual(["/tmp", "/etc/nats-auth", "/etc/r2"]);
+    expect(only(containers).volumeMounts?.at(-1)).toEqual(extraVolumeMounts[0]);
+    // The services want to know nothing of them.
+    expect(byName<V1ConfigMap>(all, "ConfigMap", "x-millrace-config").data?.["config.json"]).not.toContain("r2");
+  });
+
+  it.each([
+    [{ extraVolumes: [{ secret: {} }] }, "at '/workers/resize/extraVolumes/0': missing property 'name'"],
+    [{ extraVolumeMounts: [{ name: "r2" }] }, "at '/workers/resize/extraVolumeMounts/0': missing property 'mountPath'"],
+    [{ extraVolumes: {} }, "at '/workers/resize/extraVolumes': got object, want array"],
+  ])("with %j is refused", async (more, message) => {
+    expect(await refusal(...withResize(more))).toContain(message);
   });
 
   it.each([

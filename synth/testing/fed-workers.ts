@@ -24,6 +24,7 @@ const configOf = (worker: Loose): unknown =>
 const WORKER_DEFAULTS = {
   ...{ concurrency: 1, min: 0, max: 10, timeout: "5m", retry: {}, trigger: "push", cooldown: "30s" },
   ...{ pullPolicy: "IfNotPresent", imagePullSecrets: [], command: [], args: [], env: {}, envFrom: [], serviceAccountName: "" },
+  ...{ extraVolumes: [], extraVolumeMounts: [] },
   ...{ podLabels: {}, podAnnotations: {}, priorityClassName: "", nodeSelector: {}, tolerations: [], affinity: {} },
 };
 const REQUESTS = { cpu: "100m", memory: "128Mi" };
@@ -47,7 +48,6 @@ export function workerFields(all: Document[], name: string, given: Loose, values
   const [container] = pod.containers;
   const variables = environmentOf(pod);
   const env = Object.entries<string>(own.env).map(([key, value]) => ({ name: key, value }));
-  const last = env.length === 0 ? [] : container?.env?.slice(-env.length);
   const auth = values.workerNats.auth.existingSecret === "" ? values.nats.auth : values.workerNats.auth;
   const fields: [string, unknown, unknown][] = [
     ["replicas", spec?.replicas, values.keda.enabled ? undefined : Math.max(own.min, 1)],
@@ -63,8 +63,10 @@ export function workerFields(all: Document[], name: string, given: Loose, values
     ["pullPolicy", container?.imagePullPolicy, own.pullPolicy],
     ["command", container?.command, unlessEmpty(own.command)],
     ["args", container?.args, unlessEmpty(own.args)],
-    ["env", sorted(last ?? []), sorted(env)],
+    ["env", sorted(behind(container?.env, env)), sorted(env)],
     ["envFrom", container?.envFrom, unlessEmpty(own.envFrom)],
+    ["extraVolumes", behind(pod.volumes, own.extraVolumes), own.extraVolumes],
+    ["extraVolumeMounts", behind(container?.volumeMounts, own.extraVolumeMounts), own.extraVolumeMounts],
     ["account", pod.serviceAccountName, own.serviceAccountName || undefined],
     [
       "ScaledObject",
@@ -77,6 +79,9 @@ export function workerFields(all: Document[], name: string, given: Loose, values
     ...podFields(`worker ${name}`, spec?.template, values, { ...own, resources, tolerations }, OURS_ON_WORKERS),
   ];
 }
+
+/** As many as the user's, of those that come after ours. */
+const behind = <T>(all: T[] | undefined, users: Loose[]): T[] => (users.length === 0 ? [] : (all?.slice(-users.length) ?? []));
 
 const filledOnly = (key: string, value: Loose): object => (Object.keys(value).length === 0 ? {} : { [key]: value });
 

@@ -12,8 +12,13 @@ const schema = valuesSchema(values);
 /** Anything that the schema and the chart's checks accept, whether or not an API server would. */
 export const acceptedValues: fc.Arbitrary<GeneratedValues> = schemaValues(schema, {
   ...consistentFields,
-  "nats.extraVolumes": fc.constant([{ name: "more", emptyDir: {} }]),
-  "nats.extraVolumeMounts": fc.constant([{ name: "more", mountPath: "/more" }]),
+  ...Object.assign(
+    {},
+    ...["nats", "workers.[]"].map((path) => ({
+      [`${path}.extraVolumes`]: fc.constant([{ name: "more", emptyDir: {} }]),
+      [`${path}.extraVolumeMounts`]: fc.constant([{ name: "more", mountPath: "/more" }]),
+    })),
+  ),
 }).map((found) => consistent(found as GeneratedValues));
 
 const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,10}[a-z0-9]$/u);
@@ -116,6 +121,13 @@ const workerOverrides = (path: string): Overrides => ({
     { maxLength: 2 },
   ),
   [`${path}.imagePullSecrets`]: pullSecrets,
+  ...volumeOverrides(path),
+});
+
+/** No mounts: what they name may not be among the volumes. */
+const volumeOverrides = (path: string): Overrides => ({
+  [`${path}.extraVolumes`]: fc.constant([{ name: "more", secret: { secretName: "more", defaultMode: 0o440 } }]),
+  [`${path}.extraVolumeMounts`]: fc.constant([]),
 });
 
 const imageOverrides = (path: string): Overrides => ({
@@ -161,8 +173,7 @@ const validFields: Overrides = {
   ...workerOverrides("workers.[]"),
   ...identityOverrides("nats"),
   ...identityOverrides("workerNats"),
-  "nats.extraVolumes": fc.constant([{ name: "more", secret: { secretName: "more", defaultMode: 0o440 } }]),
-  "nats.extraVolumeMounts": fc.constant([]),
+  ...volumeOverrides("nats"),
   "metrics.serviceMonitor.labels": map(labelKey, labelValue),
   "networkPolicy.natsFrom": fc.array(peer, { maxLength: 3 }),
   "tracing.headers.key": secretKey,
