@@ -12,7 +12,10 @@ import { generatedValues } from "../../synth/testing/generated-values.ts";
 import { writtenForHelm } from "../../synth/testing/schema-values.ts";
 
 const SEED = 20_261_122;
-const COUNT = process.env["SOAK"] === "1" ? 200 : 40;
+const SOAK = process.env["SOAK"] === "1";
+const COUNT = SOAK ? 200 : 40;
+/** Each is a second or two of Helm and kubectl, and two more suites have the same two cores. */
+const LIMIT_MS = SOAK ? 0 : 900_000;
 const chart = join(import.meta.dirname, "../../charts/millrace");
 const cluster = new LocalCluster({ name: testProfile.cluster, progress: () => {} });
 const NAMESPACE = "values";
@@ -51,15 +54,15 @@ beforeAll(async () => {
   await kubectl(["config", "set-context", "--current", `--namespace=${NAMESPACE}`]);
   for (const namespace of [NAMESPACE, ...EXTRA]) await kubectl(["create", "namespace", namespace]);
   await kubectl(["apply", "-f", "-"], JSON.stringify(SERVICE_MONITORS));
-  await kubectl(["wait", "--for=condition=Established", CRD, "--timeout=60s"]);
+  await kubectl(["wait", "--for=condition=Established", CRD, "--timeout=180s"]);
 });
 afterAll(async () => {
   await kubectl(["delete", CRD, "--ignore-not-found"]);
-  await kubectl(["delete", "namespace", NAMESPACE, ...EXTRA, "--wait=true", "--timeout=120s"]);
+  await kubectl(["delete", "namespace", NAMESPACE, ...EXTRA, "--wait=true", "--timeout=300s"]);
   await rm(folder, { recursive: true });
 });
 
-it(`${COUNT} generated values files render, and the API server accepts every object of each`, async () => {
+it(`${COUNT} generated values files render, and the API server accepts every object of each`, { timeout: LIMIT_MS }, async () => {
   const todo = generatedValues(SEED, COUNT, EXTRA).entries();
   // Helm and kubectl work on one core each.
   await Promise.all(Array.from({ length: 2 }, () => checkAll(todo)));
