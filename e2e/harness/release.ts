@@ -74,7 +74,7 @@ export class TestRelease {
 
   /** Resolves when the namespaces are really gone, with whatever ran in them. */
   async deleteNamespaces(): Promise<void> {
-    await this.kubectl(["delete", "namespace", ...this.#namespaces(), "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+    await this.kubectl(["delete", "namespace", ...this.#namespaces(), "--ignore-not-found", "--wait=true", "--timeout=300s"]);
   }
 
   kubectl(args: readonly string[], input = ""): Promise<string> {

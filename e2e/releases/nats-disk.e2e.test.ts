@@ -69,7 +69,7 @@ it("NATS' disk is full while jobs run and fail: nothing is accepted, and when th
   await vi.waitFor(() => jobs.publish(message.id, message, { headers }), { timeout: BACK_LIMIT_MS, interval: 1_000 });
   await load.expectEachOnce({
     fault: "NATS: disk full",
-    what: "the disk of the one server was full: the stream that met it refused all writes until the liveness probe had the server started anew; what had been held then was delivered again",
+    what: "the disk of the one server was full: the stream that met it answered no write until the liveness probe had the server started anew; what had been held then was delivered again",
   });
   await jobs.end(message.id, ["succeeded"]);
 });

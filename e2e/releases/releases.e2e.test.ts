@@ -44,13 +44,6 @@ async function started(millrace: Installation, ids: readonly string[]): Promise<
   await millrace.events.waitFor(`the starts of ${ids[0]} …`, isStart, ids.length, STARTS_LIMIT_MS);
 }
 
-/** With whatever runs in them, beside others that are deleted. */
-async function deleteNamespaces(release: TestRelease): Promise<void> {
-  const { namespace, jobsNamespace } = release.names;
-  const both = new Set([namespace, jobsNamespace]);
-  await release.kubectl(["delete", "namespace", ...both, "--ignore-not-found", "--wait=true", "--timeout=300s"]);
-}
-
 let helm3: string;
 beforeAll(async () => {
   ({ helm3 } = await ensureBinaries(["helm3"], (line) => process.stderr.write(`${line}\n`)));
@@ -67,7 +60,7 @@ describe.concurrent("two releases that share a namespace of Jobs", () => {
   });
   afterAll(async () => {
     await Promise.all(releases.map((release) => release.uninstall()));
-    for (const release of releases) await deleteNamespaces(release);
+    for (const release of releases) await release.deleteNamespaces();
   });
 
   it("N6: each runs and settles the same id, and leaves the other's Job alone", { timeout: LIFE_LIMIT_MS }, async () => {
@@ -132,7 +125,7 @@ describe.concurrent("the life of a release, in namespaces that enforce Pod Secur
       await millrace.publish("jobs.default.sleep", sleep("cut-off", 600));
       await started(millrace, ["cut-off"]);
     }
-    await deleteNamespaces(life);
+    await life.deleteNamespaces();
     expect(await life.kubectl(["get", "namespaces", "-o", "name"])).not.toContain("namespace/life");
   });
 });
@@ -157,5 +150,5 @@ it.concurrent("Helm 3 installs, tests, upgrades, rolls back and uninstalls the s
     await expectEachOnce(millrace, ["through-the-upgrade"]);
   }
   await three.uninstall();
-  await deleteNamespaces(three);
+  await three.deleteNamespaces();
 });

@@ -21,7 +21,7 @@ export function faultsPage(rows: readonly FaultRow[]): string {
 
 What was done to a running installation under load, and what came of it: measured by the suites in \`e2e\` on the local cluster, and written by \`npm run docs\`.
 
-- **lost** and **doubled** are the oracle's (\`services/testing/oracle.ts\`): it reads the streams and every Job that ever was, not what the services say.
+- **lost** and **doubled** are the oracle's (\`services/testing/oracle.ts\`): it reads the streams and every Job that ever was, not what the services say. Of workers, what the store holds: images that are missing; objects, or ends (an object and a dead letter), too many.
 - **under way** are jobs, or the messages of workers.
 - **time to heal** is from the end of the fault, or from its begin when nobody waits for its end, until the last of those that were under way has been created or its end is recorded: what was left of their own run is in it. \`–\`: there was nothing to heal.
 
