@@ -4,6 +4,7 @@ import type { WorkRetryConfig } from "../contract/work-config.ts";
 import type { Broker } from "./broker.ts";
 import { ClaimStore } from "./claims.ts";
 import { JetStreamBroker } from "./jetstream-broker.ts";
+import { JetStreamPulse } from "./jetstream-pulse.ts";
 import { SourceMessages } from "./messages.ts";
 import { OncePublisher } from "./publish-once.ts";
 import { WorkRetries } from "./work-retries.ts";
@@ -15,6 +16,8 @@ export interface WorkStore {
   readonly claims: ClaimStore;
   readonly messages: SourceMessages;
   readonly settler: WorkSettler;
+  /** To be started. */
+  readonly pulse: JetStreamPulse;
   /** The negative acknowledgement: fire and forget, and made up for by ack_wait when it is lost. */
   handBack(ack: string): void;
 }
@@ -42,5 +45,5 @@ export async function openWorkStore(options: {
     ackWaitMs,
     handBack,
   });
-  return { broker, claims, messages, settler, handBack };
+  return { broker, claims, messages, settler, pulse: new JetStreamPulse({ broker: opened, ackWaitMs }), handBack };
 }

@@ -98,13 +98,15 @@ export class HeldMessage {
 
   /** Undefined: the broker did not answer for so long that the message is about to be somebody else's. */
   async #reception(item: ClaimedWork["item"]): Promise<Reception | undefined> {
-    const { receiver, ackWaitMs, givenUp, log } = this.#options;
+    const { receiver, ackWaitMs, givenUp, store, log } = this.#options;
     const giveUpAtMs = performance.now() + ackWaitMs / 2;
     const backoff = new Backoff({ initialMs: 50, maxMs: 1_000 });
     for (let isFirstTry = true; ; isFirstTry = false) {
       try {
         return await receiver.receive(this.#message, item, isFirstTry);
       } catch (error) {
+        // Nor can whoever holds it renew its claim.
+        store.pulse.silent();
         log.warn("message.not-claimed", { id: item.id, worker: item.worker, problem: errorText(error) });
         if (givenUp.aborted || performance.now() > giveUpAtMs) return undefined;
         await pause(backoff.nextMs(), givenUp);

@@ -21,6 +21,8 @@ export interface PullLoopOptions {
   readonly log: Log;
   readonly requestMs?: number;
   readonly onProblem: (problem: string | undefined) => void;
+  /** The broker is there and gives no answer. */
+  readonly onSilent: () => void;
 }
 
 /**
@@ -92,6 +94,7 @@ export class PullLoop {
     try {
       return await this.#options.consumers.problem();
     } catch (error) {
+      this.#options.onSilent();
       return `cannot ask for the consumers: ${errorText(error)}`;
     }
   }
@@ -139,6 +142,7 @@ export class PullLoop {
   }
 
   #note(end: PullEnd, stream: string): void {
+    if (end.kind === "silent") this.#options.onSilent();
     if (end.kind === "missing") this.#trouble = `consumer ${this.#consumer} on ${stream} is gone`;
     else if (end.kind === "silent") this.#trouble = `the broker does not answer for ${stream}`;
     else if (end.kind === "refused") this.#trouble = `the broker refuses to give messages of ${stream}: ${end.why}`;

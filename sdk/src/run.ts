@@ -17,7 +17,7 @@ export interface RunOptions {
 
 /**
  * Runs a worker until the signal, and drains it. It does not end the process: a handler that does not heed its signal goes on.
- * @throws MillraceError `CONFIG_INVALID`, `NATS_TOO_OLD`, `HEARTBEAT_THREAD_MISSING`
+ * @throws MillraceError `CONFIG_INVALID`, `NATS_TOO_OLD`, `NATS_CLOSED`, `HEARTBEAT_THREAD_MISSING`
  */
 export async function runWorker({ worker: given, env, signal, force = NEVER }: RunOptions): Promise<void> {
   const { worker, settings } = workerSettings(listed(given), env);

@@ -1,6 +1,6 @@
 import { jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { errorText } from "../../libs/contract/errors.ts";
+import { errorText, MillraceError } from "../../libs/contract/errors.ts";
 import { Backoff, pause } from "../../libs/runtime/backoff.ts";
 import type { Log } from "../../libs/runtime/log.ts";
 import type { Broker } from "../../libs/streams/broker.ts";
@@ -39,8 +39,14 @@ const LOOK_EVERY_MS = 500;
 /** The parts that need a connection. */
 interface Parts {
   readonly connection: NatsConnection;
+  readonly store: WorkStore;
   readonly held: HeldMessages;
   readonly loop: PullLoop;
+}
+
+interface Orders {
+  readonly stop: AbortSignal;
+  readonly force: AbortSignal;
 }
 
 /**
@@ -48,6 +54,7 @@ interface Parts {
  *
  *   run → connecting → waiting for its consumers ⇄ pulling → (stop) → draining: nothing more is pulled, what is in flight ends
  *       → (grace over, or force) → handlers are told to stop → what does not heed is handed back → ended
+ *       → (the connection is closed for good) → handlers are told to stop → failed
  */
 export class WorkerProcess {
   readonly #options: WorkerProcessOptions;
@@ -78,36 +85,47 @@ export class WorkerProcess {
 
   /**
    * Works until `stop` is aborted, and drains. `force`: hands back at once.
-   * @throws MillraceError `NATS_TOO_OLD`, and what the heartbeat thread cannot start for
+   * @throws MillraceError `NATS_TOO_OLD`, `NATS_CLOSED`, and what the heartbeat thread cannot start for
    */
-  async run({ stop, force }: { readonly stop: AbortSignal; readonly force: AbortSignal }): Promise<void> {
-    const { log, settings } = this.#options;
+  async run({ stop, force }: Orders): Promise<void> {
+    const { log } = this.#options;
+    let connection: NatsConnection | undefined;
     this.#lag.start();
     await this.#heartbeats.start();
     const telling = setInterval(() => this.#tellReadiness(), LOOK_EVERY_MS).unref();
     try {
-      const parts = await this.#connect(stop);
-      if (parts === undefined) return;
-      this.#parts = parts;
-      parts.loop.start();
-      log.info("worker.started", {
-        worker: settings.name,
-        concurrency: settings.concurrency,
-        timeoutMs: settings.timeoutMs,
-        ackWaitMs: settings.ackWaitMs,
-      });
-      await aborted(stop);
-      await this.#drain(parts, force);
+      connection = await this.#connect(stop);
+      if (connection === undefined) return;
+      const closed = new AbortController();
+      void connection.closed().then((why) => closed.abort(closedForGood(why)));
+      const over = (order: AbortSignal): AbortSignal => AbortSignal.any([order, closed.signal]);
+      await this.#work(connection, { stop: over(stop), force: over(force) });
+      closed.signal.throwIfAborted();
     } finally {
       clearInterval(telling);
       this.#lag.stop();
       await this.#heartbeats.stop();
-      await this.#parts?.connection.close().catch((error: unknown) => log.warn("nats.not-closed", { problem: errorText(error) }));
+      await connection?.close().catch((error: unknown) => log.warn("nats.not-closed", { problem: errorText(error) }));
     }
   }
 
+  async #work(connection: NatsConnection, { stop, force }: Orders): Promise<void> {
+    const { log, settings } = this.#options;
+    void this.#link.follow(connection);
+    const store = await this.#open(connection, stop);
+    if (store === undefined) return;
+    const parts = this.#assemble(connection, store);
+    this.#parts = parts;
+    await store.pulse.start();
+    parts.loop.start();
+    const { name: worker, concurrency, timeoutMs, ackWaitMs } = settings;
+    log.info("worker.started", { worker, concurrency, timeoutMs, ackWaitMs });
+    await aborted(stop);
+    await this.#drain(parts, force);
+  }
+
   /** Undefined: it was told to stop before NATS was reached. */
-  async #connect(stop: AbortSignal): Promise<Parts | undefined> {
+  async #connect(stop: AbortSignal): Promise<NatsConnection | undefined> {
     const { settings, log } = this.#options;
     const connecting = connectNats({
       settings: settings.nats,
@@ -119,15 +137,8 @@ export class WorkerProcess {
       },
     });
     const connection = await Promise.race([connecting, aborted(stop)]);
-    if (connection === undefined) {
-      void connecting.then((late) => late.close()).catch(() => {});
-      return undefined;
-    }
-    void this.#link.follow(connection);
-    const store = await this.#open(connection, stop);
-    if (store !== undefined) return this.#assemble(connection, store);
-    await connection.close();
-    return undefined;
+    if (connection === undefined) void connecting.then((late) => late.close()).catch(() => {});
+    return connection;
   }
 
   /** JetStream may come later than NATS. */
@@ -163,7 +174,7 @@ export class WorkerProcess {
         messages: store.messages,
         holder,
         ackWaitMs,
-        upForMs: () => this.#link.upForMs(),
+        upForMs: () => Math.min(this.#link.upForMs(), store.pulse.answersForMs()),
         retry,
       }),
       heartbeats: this.#heartbeats,
@@ -190,12 +201,13 @@ export class WorkerProcess {
         this.#pullProblem = problem;
         this.#tellReadiness();
       },
+      onSilent: () => store.pulse.silent(),
       ...(requestMs === undefined ? {} : { requestMs }),
     });
-    return { connection, held, loop };
+    return { connection, store, held, loop };
   }
 
-  async #drain({ held, loop }: Parts, force: AbortSignal): Promise<void> {
+  async #drain({ connection, store, held, loop }: Parts, force: AbortSignal): Promise<void> {
     const { settings, log } = this.#options;
     this.#isDraining = true;
     this.#tellReadiness();
@@ -208,8 +220,8 @@ export class WorkerProcess {
     }
     // What is on its way already is handed back too; only one who is forced does not wait for it.
     await Promise.race([closed, aborted(force)]);
-    const { connection } = this.#parts ?? {};
-    if (connection?.isClosed() === false) await Promise.race([connection.flush(), pause(HEED_MS, force)]).catch(() => {});
+    await store.pulse.stop();
+    if (!connection.isClosed()) await Promise.race([connection.flush(), pause(HEED_MS, force)]).catch(() => {});
     log.info("worker.stopped", { worker: settings.name });
   }
 
@@ -217,6 +229,13 @@ export class WorkerProcess {
     const problem = this.problem();
     this.#heartbeats.setReadiness(problem === undefined ? { ready: true } : { ready: false, problem });
   }
+}
+
+/** The client reconnects for ever by itself, but not when NATS refused its credentials; a process that is started anew reads them again. */
+function closedForGood(cause: unknown): MillraceError {
+  const why = cause instanceof Error ? ` (${cause.message})` : "";
+  const text = `the connection to NATS was closed for good${why}: look whether it still takes the worker's credentials`;
+  return new MillraceError("NATS_CLOSED", text, { cause });
 }
 
 function aborted(signal: AbortSignal): Promise<undefined> {

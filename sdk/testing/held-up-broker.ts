@@ -35,6 +35,19 @@ export function heldUp(options: {
     });
 }
 
+/** A broker of whose calls some get no answer, as of a JetStream without a quorum. */
+export function silent(isSilent: (call: BrokerCall) => boolean): (broker: Broker) => Broker {
+  return (broker) =>
+    new Proxy(broker, {
+      get(target, name: keyof Broker) {
+        const member: unknown = Reflect.get(target, name, target);
+        if (typeof member !== "function") return member;
+        return (...args: readonly unknown[]): unknown =>
+          isSilent(callOf(name, args)) ? Promise.reject(new Error("no answer")) : Reflect.apply(member, target, args);
+      },
+    });
+}
+
 function callOf(name: keyof Broker, [first, second]: readonly unknown[]): BrokerCall {
   if (typeof first !== "object" || first === null) return { name, stream: text(first), of: text(second) ?? number(second) };
   const { stream, subject } = first as { readonly stream?: unknown; readonly subject?: unknown };

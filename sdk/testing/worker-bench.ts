@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { headers } from "@nats-io/transport-node";
 import { jsonOf } from "../../libs/contract/ascii-json.ts";
 import { BUCKET, bucketStream, STREAM, workConsumerName } from "../../libs/contract/streams.ts";
+import type { ClaimHolder } from "../../libs/contract/work-claim.ts";
 import type { Broker, StoredMessage } from "../../libs/streams/broker.ts";
 import { ClaimStore, type StoredClaim } from "../../libs/streams/claims.ts";
 import { NatsTestServer } from "../../libs/streams/testing/nats-server.ts";
@@ -213,6 +214,27 @@ export class WorkerBench implements AsyncDisposable {
     const { stored } = await this.claims.get(key);
     if (stored === undefined) throw new Error(`no claim ${key}`);
     return stored;
+  }
+
+  /** Resolves when the claim of a worker's only message has been written so many times more: three renewals are about one ack_wait. */
+  async renewed(name: string, times: number): Promise<StoredClaim> {
+    let last = await this.claimOf(name);
+    for (let count = 0; count < times; count += 1) {
+      const { revision } = last;
+      last = await this.until(
+        () => this.claimOf(name),
+        (found) => found.revision > revision,
+      );
+    }
+    return last;
+  }
+
+  /** Writes another holder into the claim of a worker's only message, between two of its renewals. */
+  async stolen(name: string, holder: ClaimHolder): Promise<void> {
+    for (;;) {
+      const { key, claim, revision } = await this.claimOf(name);
+      if ((await this.claims.swap(key, { ...claim, holder }, revision)).kind === "won") return;
+    }
   }
 
   /** Somebody's negative acknowledgement: the broker delivers the message once more, at once. */

@@ -17,6 +17,7 @@ import { runTerm } from "../../libs/runtime/term.ts";
 import { openTraces } from "../../libs/runtime/trace.ts";
 import { BrokerLink } from "../../libs/streams/broker-link.ts";
 import { connectNats, payloadProblems } from "../../libs/streams/connection.ts";
+import { JetStreamPulse } from "../../libs/streams/jetstream-pulse.ts";
 import { openJobStore } from "../../libs/streams/job-store.ts";
 import { Provisioner } from "../../libs/streams/provision.ts";
 import { AttemptJudge } from "./attempt-judge.ts";
@@ -136,6 +137,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     for (const job of observer.jobs()) if (!reconciler.isDone(job.uid)) yield job;
   }
 
+  const pulse = new JetStreamPulse({ broker, ackWaitMs });
   const workerLooks = new WorkUnderWay("workers", { stallAfterMs: 900_000, freeForMs: () => link.upForMs() });
   const workers = new WorkerWatch({
     client,
@@ -145,7 +147,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
     namespace: env.POD_NAMESPACE,
     config,
     ackWaitMs,
-    upForMs: () => link.upForMs(),
+    upForMs: () => Math.min(link.upForMs(), pulse.answersForMs()),
     patience: () => new Patience({ afterMs: env.UNKNOWN_QUEUE_AFTER }),
     underWay: workerLooks,
     metrics,
@@ -254,6 +256,7 @@ export async function runMonitor(processEnv: NodeJS.ProcessEnv): Promise<void> {
       ...(traces === undefined ? [] : [traces]),
       { name: "kube-client", start: () => Promise.resolve(), stop: () => client.close() },
       { name: "nats", start: () => Promise.resolve(), stop: () => connection.drain() },
+      pulse,
       config,
       observer,
       workers,

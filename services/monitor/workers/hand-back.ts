@@ -20,7 +20,7 @@ export interface HandBackOptions {
   readonly ackWaitMs: number;
   /** The broker's clock. */
   readonly nowMs: () => Promise<number>;
-  /** For how long the broker has been reached: while it is away nobody can renew anything. */
+  /** For how long the broker has answered: while it does not nobody can renew anything. */
   readonly upForMs: () => number;
   readonly workers: () => Readonly<Record<string, unknown>>;
   readonly metrics: Pick<Metrics, "workerHandbacks">;
