@@ -1,86 +1,65 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { z } from "zod";
-import { HeardLog } from "../testing/heard-log.ts";
+import { Program, type Task } from "../testing/program.ts";
 import { WorkerBench } from "../testing/worker-bench.ts";
 
+const ACK_WAIT_MS = 3_000;
 const NAMES = Array.from({ length: 10 }, (_, index) => `w${index}`);
 let bench: WorkerBench;
 let named = 0;
-const children = new Set<ChildProcess>();
+const programs = new Set<Program>();
 beforeAll(async () => {
-  bench = await WorkerBench.open(NAMES, 1_500);
+  bench = await WorkerBench.open(NAMES, ACK_WAIT_MS);
 });
 afterEach(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  children.clear();
+  for (const program of programs) program[Symbol.dispose]();
+  programs.clear();
   await bench.stopAll();
 });
 afterAll(() => bench[Symbol.asyncDispose]());
 
-const line = z.looseObject({ event: z.string() });
-
-interface Program {
-  readonly log: HeardLog;
-  readonly child: ChildProcess;
-  readonly ended: Promise<{ readonly code: unknown; readonly signal: unknown; readonly said: string }>;
-}
+const nextName = (): string => NAMES[named++] ?? "";
 
 function start(name: string, env: NodeJS.ProcessEnv = {}): Program {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "../testing/worker-program.ts")], {
-    env: {
-      PATH: process.env["PATH"],
-      NATS_URL: bench.server.url,
-      MILLRACE_WORKER: name,
-      MILLRACE_RETRY: '{"backoff":{"delays":["0s"]}}',
-      ACK_WAIT: "1500ms",
-      HTTP_SERVER_PORT: "0",
-      ...env,
-    },
-  });
-  children.add(child);
-  const log = new HeardLog();
-  createInterface({ input: child.stdout }).on("line", (text) => {
-    const { event, ...fields } = line.parse(JSON.parse(text));
-    log.info(event, fields);
-  });
-  let said = "";
-  child.stderr.on("data", (chunk) => {
-    said += String(chunk);
-  });
-  const ended = once(child, "close").then(([code, signal]: unknown[]) => ({ code, signal, said }));
-  return { log, child, ended };
+  const program = new Program({ NATS_URL: bench.server.url, MILLRACE_WORKER: name, ACK_WAIT: `${ACK_WAIT_MS}ms`, ...env });
+  programs.add(program);
+  return program;
 }
 
-async function working(task: object, env: NodeJS.ProcessEnv = {}): Promise<Program & { readonly name: string }> {
-  const name = NAMES[named++] ?? "";
+async function working(task: Task, env: NodeJS.ProcessEnv = {}): Promise<{ readonly name: string; readonly program: Program }> {
+  const name = nextName();
   const program = start(name, env);
   await bench.publish(`${name}.one`, task);
   await program.log.until("handler.began");
-  return { ...program, name };
+  return { program, name };
 }
 
 describe("a worker's process", () => {
   it("K10: ends what is in flight when it is told to end, and exits 0", async () => {
-    const { name, child, log, ended } = await working({ waitMs: 1_000 });
-    child.kill("SIGTERM");
-    expect(await ended).toMatchObject({ code: 0 });
-    expect(log.of("message.succeeded")).toMatchObject([{ attempt: 1, level: "info", service: name, worker: name }]);
+    const { name, program } = await working({ waitMs: 1_000 });
+    program.child.kill("SIGTERM");
+    expect(await program.ended).toMatchObject({ code: 0 });
+    expect(program.log.of("message.succeeded")).toMatchObject([{ attempt: 1, level: "info", service: name, worker: name }]);
     await bench.settled(name);
   });
 
-  it("K10: hands back at once at the second signal, and exits 1; the next one makes the same attempt", async () => {
-    const { name, child, log, ended } = await working({ waitMs: 60_000 });
-    child.kill("SIGTERM");
-    await log.until("worker.draining");
-    // One that comes with the first is the same one, sent to the whole group.
-    const again = setInterval(() => child.kill("SIGTERM"), 200);
-    expect(await ended).toMatchObject({ code: 1 });
+  it("K10: a signal that comes with the first one is the same one, sent to the whole group, and forces nothing", async () => {
+    const { name, program } = await working({ waitMs: 1_000 });
+    // Both wait for it when it looks, however slow it is.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) program.child.kill(signal);
+    expect(await program.ended).toMatchObject({ code: 0 });
+    expect(program.log.of("message.handed-back")).toEqual([]);
+    expect(program.log.of("message.succeeded")).toMatchObject([{ attempt: 1 }]);
+    await bench.settled(name);
+  });
+
+  it("K10: hands back at once at a later signal, and exits 1; the next one makes the same attempt", async () => {
+    const { name, program } = await working({ waitMs: 60_000 });
+    program.child.kill("SIGTERM");
+    await program.log.until("worker.draining");
+    const again = setInterval(() => program.child.kill("SIGTERM"), 200);
+    expect(await program.ended).toMatchObject({ code: 1 });
     clearInterval(again);
-    expect(log.of("message.handed-back")).toHaveLength(1);
+    expect(program.log.of("message.handed-back")).toHaveLength(1);
     const other = bench.start(name, { handler: () => {} });
     expect(await other.log.until("message.succeeded")).toMatchObject([{ attempt: 1 }]);
   });
@@ -101,22 +80,46 @@ describe("a worker's process", () => {
 });
 
 describe("K9: a handler that holds up the event loop", () => {
-  it("keeps its message, beyond ack_wait, and another process waits for nothing", async () => {
-    const { name, log } = await working({ blockMs: 5_000 });
+  it("keeps its message, beyond ack_wait; another process takes the others, and waits for nothing", async () => {
+    const { name, program } = await working({ blocks: true });
     const other = bench.start(name, { handler: () => {} });
-    await log.until("message.succeeded");
+    await bench.publish(`${name}.two`, {});
+    await other.log.until("message.succeeded");
+    await bench.renewed(name, 4);
+    expect(program.log.of("handler.ended")).toEqual([]);
+    program.unblock();
+    await program.log.until("message.succeeded");
     await bench.settled(name);
-    expect(log.of("handler.began")).toHaveLength(1);
-    expect(log.of("message.succeeded")).toMatchObject([{ attempt: 1, delivery: 1 }]);
-    expect(other.log.of("message.succeeded")).toEqual([]);
+    expect(program.log.of("handler.began")).toHaveLength(1);
+    expect(program.log.of("message.succeeded")).toMatchObject([{ attempt: 1, delivery: 1 }]);
+    expect(other.log.of("message.succeeded")).toHaveLength(1);
+  });
+
+  it("W1: of a process with several slots: no message is worked on by two, nor twice", async () => {
+    const name = nextName();
+    for (let index = 0; index < 4; index += 1) await bench.publish(`${name}.${index}`, { blocks: true });
+    const program = start(name, { MILLRACE_CONCURRENCY: "4" });
+    await program.log.until("handler.began");
+    // What the blocked process was given, too, and knows nothing of yet.
+    const seen: string[] = [];
+    const other = bench.start(name, {
+      env: { MILLRACE_CONCURRENCY: "4" },
+      handler: ({ subject }) => void seen.push(subject),
+    });
+    await other.log.until("message.succeeded", 3);
+    for (let index = 0; index < 4; index += 1) program.unblock();
+    await program.log.until("message.succeeded");
+    await bench.settled(name);
+    const began = program.log.of("handler.began").map(({ subject }) => subject);
+    expect([...began, ...seen].toSorted()).toEqual([0, 1, 2, 3].map((index) => `${name}.${index}`));
   });
 });
 
 describe("a process that is killed", () => {
   it("leaves a message that comes to another one after ack_wait, as an attempt that was nobody's fault", async () => {
-    const { name, child, ended } = await working({ waitMs: 60_000 });
-    child.kill("SIGKILL");
-    await ended;
+    const { name, program } = await working({ waitMs: 60_000 });
+    program.child.kill("SIGKILL");
+    await program.ended;
     const other = bench.start(name, { handler: () => {} });
     expect(await other.log.until("message.succeeded")).toMatchObject([{ attempt: 2 }]);
     await bench.settled(name);

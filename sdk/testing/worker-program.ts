@@ -1,22 +1,18 @@
+import { readSync, writeSync } from "node:fs";
 import { defineWorker, run } from "../src/index.ts";
+import type { Task } from "./program.ts";
 
-/** A worker's process, whose messages say what their handler does. */
-interface Task {
-  /** Holds up the event loop. */
-  readonly blockMs?: number;
-  /** Waits for so long, whatever the signal says. */
-  readonly waitMs?: number;
-}
+/** A line that is out before the event loop stands still. */
+const say = (event: string, fields: object): void => void writeSync(1, `${JSON.stringify({ event, ...fields })}\n`);
 
 defineWorker({
   queue: "program",
-  handler: async (ctx) => {
-    const { blockMs = 0, waitMs = 0 } = ctx.data as Task;
-    ctx.log.info("handler.began");
-    // So that the line is out before the loop stands still.
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, blockMs);
+  handler: async ({ data, subject, attempt }) => {
+    const { blocks = false, waitMs = 0 } = data as Task;
+    say("handler.began", { subject, attempt });
+    if (blocks) readSync(0, new Uint8Array(1));
     await new Promise((resolve) => setTimeout(resolve, waitMs));
+    say("handler.ended", { subject, attempt });
   },
 });
 
