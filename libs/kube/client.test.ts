@@ -115,6 +115,14 @@ describe("D7, D8: what the API server's answers mean", () => {
     expect(await thrown(server.client.stream({ method: "GET", path: "/x" }))).toMatchObject({ retryAfterMs });
   });
 
+  it("asks for no more of an object than is looked at: of a Job that it made its name and uid", async () => {
+    await api.create("jobs", {});
+    await api.setTtl("jobs", "a", "uid-1", 60);
+    await api.get("jobs", "a");
+    const short = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+    expect(server.asked.map(({ headers }) => headers.accept)).toEqual([short, short, "application/json"]);
+  });
+
   it("sends token, query and content type; connections are kept", async () => {
     await server.client.json({ method: "GET", path: "/x", query: { labelSelector: "a=b,c" } });
     await server.client.json({ method: "POST", path: "/x", body: { a: "é" } });

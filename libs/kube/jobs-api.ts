@@ -45,8 +45,8 @@ export class JobsApi {
     this.#client = options.client;
   }
 
-  create(namespace: string, job: V1Job): Promise<V1Job> {
-    return this.#client.json<V1Job>({ method: "POST", path: jobsPath(namespace), body: job });
+  create(namespace: string, job: V1Job): Promise<Pick<V1Job, "metadata">> {
+    return this.#client.json({ method: "POST", path: jobsPath(namespace), body: job, answer: "metadata" });
   }
 
   /** A quorum read, not from a watch cache; undefined when the server says 404. */
@@ -210,7 +210,7 @@ export class JobsApi {
     readonly body: unknown;
   }): Promise<boolean> {
     try {
-      await this.#client.json<unknown>(request);
+      await this.#client.json<unknown>({ ...request, answer: "metadata" });
       return true;
     } catch (error) {
       if (isNotFound(error) || isOtherUid(error)) return false;
