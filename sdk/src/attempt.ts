@@ -73,7 +73,7 @@ async function ranToItsEnd(
 
 function contextOf(options: AttemptOptions, data: unknown, span: Span): Context<unknown> {
   const { item, attempt, signal, publish, renew, guard, log } = options;
-  const names = new PublishNames(item.id);
+  const names = new PublishNames(item);
   return {
     id: item.id,
     attempt,

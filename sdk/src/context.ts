@@ -29,8 +29,8 @@ export interface Context<Data = unknown> {
   progress(): void;
   /**
    * Publishes to JetStream, and resolves when it is stored. The same publish of another attempt is the same message (within the stream's duplicate
-   * window), because its `Nats-Msg-Id` is made of this message's id: `<ctx.id>.<subject>.<id>`, or without an `id` `<ctx.id>.<subject>#<n>`, n = 1, 2, … in
-   * the order of calls. Objects become JSON; strings and bytes stay as they are.
+   * window), because its `Nats-Msg-Id` is made of this message's id: `<worker>.<ctx.id>.<subject>.<id>`, or without an `id`
+   * `<worker>.<ctx.id>.<subject>#<n>`, n = 1, 2, … in the order of calls. Objects become JSON; strings and bytes stay as they are.
    * @throws MillraceError `PUBLISH_FAILED`; `LEASE_LOST` and `SHUTTING_DOWN` when the message is not this handler's any more
    */
   publish(subject: string, data: unknown, options?: PublishOptions): Promise<Published>;

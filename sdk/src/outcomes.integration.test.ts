@@ -6,7 +6,7 @@ import { type Context, NonRetryable, RetryLater } from "./index.ts";
 
 let bench: WorkerBench;
 let named = 0;
-const NAMES = Array.from({ length: 20 }, (_, index) => `w${index}`);
+const NAMES = Array.from({ length: 30 }, (_, index) => `w${index}`);
 beforeAll(async () => {
   bench = await WorkerBench.open(NAMES);
 });
@@ -225,7 +225,7 @@ describe("ctx.publish", () => {
   it("K11: published by every attempt, a message is stored once, in the trace of the message that it follows from", async () => {
     const trace = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
     const next = nextName();
-    const { subject, running } = started({
+    const { name, subject, running } = started({
       handler: async ({ attempt, publish }) => {
         const one = await publish(`${next}.one`, { r2_key: "images/a.png" });
         const two = await publish(`${next}.two`, "text", { id: "thumbnail" });
@@ -238,9 +238,25 @@ describe("ctx.publish", () => {
     expect(await bench.left(next)).toEqual([`${next}.one`, `${next}.two`]);
     const stored = await bench.streams.store.broker.last("WORK", `${next}.one`);
     expect(JSON.parse(new TextDecoder().decode(stored?.data))).toEqual({ r2_key: "images/a.png" });
-    expect(stored?.headers).toMatchObject({ "Nats-Msg-Id": [`m-2.${next}.one#1`], traceparent: [trace] });
+    expect(stored?.headers).toMatchObject({ "Nats-Msg-Id": [`${name}.m-2.${next}.one#1`], traceparent: [trace] });
     const other = await bench.streams.store.broker.last("WORK", `${next}.two`);
-    expect(other?.headers["Nats-Msg-Id"]).toEqual([`m-2.${next}.two.thumbnail`]);
+    expect(other?.headers["Nats-Msg-Id"]).toEqual([`${name}.m-2.${next}.two.thumbnail`]);
+  });
+
+  it("K11: two workers whose messages have one producer's id each publish their own", async () => {
+    const next = nextName();
+    const published: boolean[] = [];
+    const plan: WorkerPlan = {
+      handler: async ({ publish }) => void published.push((await publish(`${next}.one`, {})).duplicate),
+    };
+    const [one, two] = [started(plan), started(plan)];
+    await bench.publish(one.subject, {}, { "Nats-Msg-Id": "m-3" });
+    await one.running.log.until("message.succeeded");
+    // WORK forgets the id of what is gone, as it does when its window is over, and has what was published still.
+    await bench.server.restart();
+    await bench.publish(two.subject, {}, { "Nats-Msg-Id": "m-3" });
+    await two.running.log.until("message.succeeded");
+    expect(published).toEqual([false, false]);
   });
 
   it("fails the attempt, with what to do, where no stream takes the subject", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { outgoing, PublishNames } from "./publisher.ts";
 
+const of = { worker: "w", id: "m" };
 const named = (names: PublishNames, subject: string, id?: string): string | undefined =>
   outgoing(subject, {}, id === undefined ? {} : { id }, names, {}).headers["Nats-Msg-Id"];
 
@@ -15,14 +16,20 @@ describe("the name of a publish", () => {
   ];
 
   it("is the same for every attempt that publishes the same, and never that of another subject or message", () => {
-    expect(one(new PublishNames("m"))).toEqual(["m.a#1", "m.b#1", "m.a#2", "m.a.thumbnail", "m.b.thumbnail", "m.a.1"]);
-    expect(one(new PublishNames("m"))).toEqual(one(new PublishNames("m")));
-    expect(new Set([...one(new PublishNames("m")), ...one(new PublishNames("n"))]).size).toBe(12);
+    const names = ["w.m.a#1", "w.m.b#1", "w.m.a#2", "w.m.a.thumbnail", "w.m.b.thumbnail", "w.m.a.1"];
+    expect(one(new PublishNames(of))).toEqual(names);
+    expect(one(new PublishNames(of))).toEqual(one(new PublishNames(of)));
+    expect(new Set([...one(new PublishNames(of)), ...one(new PublishNames({ ...of, id: "n" }))]).size).toBe(12);
+  });
+
+  it("is never that of another worker, whose message may have the same id", () => {
+    const others = ["v", "v2"].flatMap((worker) => ["m", "w.m"].map((id) => new PublishNames({ worker, id })));
+    expect(new Set([...one(new PublishNames(of)), ...others.flatMap(one)]).size).toBe(30);
   });
 
   it("is not the handler's to set as a header", () => {
-    const { headers } = outgoing("a", {}, { headers: { "Nats-Msg-Id": "mine", "X-From": "me" } }, new PublishNames("m"), {});
-    expect(headers).toEqual({ "Nats-Msg-Id": "m.a#1", "X-From": "me" });
+    const { headers } = outgoing("a", {}, { headers: { "Nats-Msg-Id": "mine", "X-From": "me" } }, new PublishNames(of), {});
+    expect(headers).toEqual({ "Nats-Msg-Id": "w.m.a#1", "X-From": "me" });
   });
 });
 
@@ -33,20 +40,20 @@ describe("what is published", () => {
     ["bytes as they are", new Uint8Array([1, 2]), new Uint8Array([1, 2])],
     ["null as JSON", null, "null"],
   ])("%s", (_what, data, body) => {
-    expect(outgoing("a", data, {}, new PublishNames("m"), {}).body).toEqual(body);
+    expect(outgoing("a", data, {}, new PublishNames(of), {}).body).toEqual(body);
   });
 
   it.each<[string, unknown]>([
     ["nothing", undefined],
     ["what has no JSON", 10n],
   ])("is refused: %s", (_what, data) => {
-    expect(() => outgoing("a", data, {}, new PublishNames("m"), {})).toThrow(expect.objectContaining({ code: "PUBLISH_FAILED" }));
+    expect(() => outgoing("a", data, {}, new PublishNames(of), {})).toThrow(expect.objectContaining({ code: "PUBLISH_FAILED" }));
   });
 
   it("carries the trace, unless the handler names another", () => {
     const trace = { traceparent: "00-a-b-01" };
-    expect(outgoing("a", {}, {}, new PublishNames("m"), trace).headers).toMatchObject(trace);
+    expect(outgoing("a", {}, {}, new PublishNames(of), trace).headers).toMatchObject(trace);
     const other = { headers: { traceparent: "other" } };
-    expect(outgoing("a", {}, other, new PublishNames("m"), trace).headers).toMatchObject(other.headers);
+    expect(outgoing("a", {}, other, new PublishNames(of), trace).headers).toMatchObject(other.headers);
   });
 });

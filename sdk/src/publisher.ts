@@ -3,21 +3,24 @@ import { headers } from "@nats-io/transport-node";
 import { errorText, MillraceError } from "../../libs/contract/errors.ts";
 import type { Outgoing, Published, PublishOptions } from "./published.ts";
 
-/** The names of a handler's publishes: each the same for every attempt that publishes the same things in the same order. */
+/**
+ * The names of a handler's publishes: each the same for every attempt that publishes the same things in the same order. Begins with the worker's name,
+ * which has no dot: one producer's id may stand for messages of several workers.
+ */
 export class PublishNames {
-  readonly #id: string;
+  readonly #of: string;
   readonly #counts = new Map<string, number>();
 
-  constructor(id: string) {
-    this.#id = id;
+  constructor({ worker, id }: { readonly worker: string; readonly id: string }) {
+    this.#of = `${worker}.${id}`;
   }
 
   next(subject: string, given: string | undefined): string {
-    if (given !== undefined) return `${this.#id}.${subject}.${given}`;
+    if (given !== undefined) return `${this.#of}.${subject}.${given}`;
     const count = (this.#counts.get(subject) ?? 0) + 1;
     this.#counts.set(subject, count);
     // With a separator of its own: somebody may give a number.
-    return `${this.#id}.${subject}#${count}`;
+    return `${this.#of}.${subject}#${count}`;
   }
 }
 

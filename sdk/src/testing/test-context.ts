@@ -14,6 +14,8 @@ export interface TestLine {
 
 export interface TestContextOptions<Data> {
   readonly data: Data;
+  /** The worker's name. Default: `test-worker`. */
+  readonly worker?: string;
   /** Default: `test-message`. */
   readonly id?: string;
   /** Default: 1. */
@@ -36,10 +38,10 @@ export interface TestContext<Data = unknown> extends Context<Data> {
 
 /** A context to call a handler with. `runHandler` checks the schema, too. */
 export function createTestContext<Data>(options: TestContextOptions<Data>): TestContext<Data> {
-  const { data, id = "test-message", attempt = 1, subject = "test", headers = {} } = options;
+  const { data, worker = "test-worker", id = "test-message", attempt = 1, subject = "test", headers = {} } = options;
   const controller = new AbortController();
   const record = new TestRecord(options.onPublish);
-  const names = new PublishNames(id);
+  const names = new PublishNames({ worker, id });
   return {
     id,
     attempt,

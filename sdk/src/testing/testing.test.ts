@@ -10,15 +10,23 @@ const message = { body: { url: "http://a" } };
 
 describe("createTestContext", () => {
   it("records what a handler does", async () => {
-    const ctx = createTestContext({ data: { url: "http://a" }, id: "m-1" });
+    const ctx = createTestContext({ data: { url: "http://a" }, worker: "image-download", id: "m-1" });
     const one = await ctx.publish("image-downloaded", { r2_key: "a" });
     await ctx.publish("image-downloaded", { r2_key: "a" }, { id: "other" });
     const again = await ctx.publish("image-downloaded", { r2_key: "a" }, { id: "other" });
     ctx.progress();
     ctx.log.info("image.stored", { key: "a" });
     expect(ctx.published).toEqual([
-      { subject: "image-downloaded", body: '{"r2_key":"a"}', headers: { "Nats-Msg-Id": "m-1.image-downloaded#1" } },
-      { subject: "image-downloaded", body: '{"r2_key":"a"}', headers: { "Nats-Msg-Id": "m-1.image-downloaded.other" } },
+      {
+        subject: "image-downloaded",
+        body: '{"r2_key":"a"}',
+        headers: { "Nats-Msg-Id": "image-download.m-1.image-downloaded#1" },
+      },
+      {
+        subject: "image-downloaded",
+        body: '{"r2_key":"a"}',
+        headers: { "Nats-Msg-Id": "image-download.m-1.image-downloaded.other" },
+      },
     ]);
     expect([one.duplicate, again.duplicate]).toEqual([false, true]);
     expect(ctx.progressed).toBe(1);
