@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { readSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
@@ -20,8 +21,8 @@ const task = z
     ackWaitMs: z.number(),
     timeoutMs: z.number(),
     graceMs: z.number(),
-    /** For how long its handler holds up the event loop. */
-    blockMs: z.number(),
+    /** For how long its handler holds up the event loop; without it until stdin says something. */
+    blockMs: z.number().optional(),
     /** For how long it settles afterwards, which holds up nothing. */
     settleMs: z.number(),
   })
@@ -64,7 +65,8 @@ heartbeats.hold({ key, ack, claim, revision: swapped.revision, deadlineMs: Date.
 say("running", { key, port: heartbeats.port });
 // Once what is said is out.
 await setTimeout(50);
-Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, task.blockMs);
+if (task.blockMs === undefined) readSync(0, new Uint8Array(1));
+else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, task.blockMs);
 heartbeats.handlerEnded(key);
 say("ended");
 await setTimeout(task.settleMs);
