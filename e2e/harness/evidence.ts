@@ -94,6 +94,8 @@ export async function gatherEvidence(options: {
 async function everyMessage(connection: NatsConnection, stream: string): Promise<StoredMessage[]> {
   const manager = await jetstreamManager(connection);
   const { state, config } = await manager.streams.info(stream);
+  // One that never held anything has no sequence to ask for.
+  if (state.messages === 0) return [];
   // A work queue may have one consumer per subject only, and these messages have theirs.
   if (config.retention === "workqueue") return bySequence(connection, stream, state.first_seq, state.last_seq);
   return (await streamMessages(connection, stream)).map((message) => ({
