@@ -7,4 +7,4 @@ WORKDIR /app
 USER 65532:65532
 ENV NODE_ENV=production MALLOC_ARENA_MAX=1
 # The chart's argument names the service: dispatcher, monitor.
-ENTRYPOINT ["/nodejs/bin/node", "--max-old-space-size-percentage=50", "/app/main.js"]
+ENTRYPOINT ["/nodejs/bin/node", "--max-old-space-size-percentage=50", "--max-semi-space-size=4", "/app/main.js"]

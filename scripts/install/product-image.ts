@@ -21,9 +21,10 @@ const EXPORTS_TRACES: Plugin = {
 
 /**
  * Node takes a container's limit for the size of its heap and would be killed before it collects what it could; half of it leaves room for all that is
- * not heap. glibc's arenas for each thread keep what is freed. The Dockerfile says the same.
+ * not heap. With so small a heap V8 would collect its youngest objects each megabyte, and carry what a message needs for a few milliseconds into the
+ * old ones: four megabytes halve what is spent on collecting. glibc's arenas for each thread keep what is freed. The Dockerfile says the same.
  */
-export const NODE_ARGUMENTS = ["--max-old-space-size-percentage=50"] as const;
+export const NODE_ARGUMENTS = ["--max-old-space-size-percentage=50", "--max-semi-space-size=4"] as const;
 export const SERVICE_ENVIRONMENT = { NODE_ENV: "production", MALLOC_ARENA_MAX: "1" } as const;
 
 /** Of everything in the bundle: a changed service is a changed tag and Kubernetes rolls it out, and an unchanged one is left alone. */
