@@ -76,6 +76,8 @@ describe("W1: a message that is delivered again while it is worked on", () => {
     });
     await bench.publish(`${name}.one`, {});
     await bench.stolen(name, somebody);
+    // It would be given the message again, which nobody works on.
+    running.stop();
     await running.log.until("message.lost");
     expect(reasons).toEqual([expect.any(LeaseLost)]);
     expect(publishes).toEqual([expect.objectContaining({ code: "LEASE_LOST" })]);
