@@ -52,7 +52,7 @@ const serving = (bytes: Uint8Array, headers: Record<string, string> = {}): Reque
 const downloaded = (body: unknown, attempt = 1): Promise<HandlerRun> =>
   runHandler(download, { body, id }, { attempt, retry: RETRY });
 const resized = (body: unknown): Promise<HandlerRun> =>
-  runHandler(resize, { body, id: `${id}.image-downloaded.png` }, { retry: RETRY });
+  runHandler(resize, { body, id: `image-download.${id}.image-downloaded.png` }, { retry: RETRY });
 const photo = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: "#4080c0" } });
 
 function keyIn({ published }: HandlerRun): string {
@@ -74,7 +74,7 @@ describe("from a message to the small image", () => {
     const key = keyIn(first);
     expect(key).toMatch(new RegExp(`^images/[0-9a-f]{32}\\${extension}$`));
     expect(first.published).toMatchObject([
-      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `${id}.image-downloaded.${format}` } },
+      { subject: "image-downloaded", headers: { "Nats-Msg-Id": `image-download.${id}.image-downloaded.${format}` } },
     ]);
     const stored = await s3.get(key);
     expect([stored.contentType, original.equals(stored.bytes)]).toEqual([`image/${format}`, true]);
@@ -111,7 +111,7 @@ describe("from a message to the small image", () => {
       const second = await downloaded(body, 2);
       const key = keyIn(second);
       expect(key).toMatch(/\.png$/);
-      expect(second.published).toMatchObject([{ headers: { "Nats-Msg-Id": `${id}.image-downloaded.png` } }]);
+      expect(second.published).toMatchObject([{ headers: { "Nats-Msg-Id": `image-download.${id}.image-downloaded.png` } }]);
       if (state === "announced") expect(first.published).toEqual(second.published);
       expect(second.logged).toMatchObject([{ event: "image.kept", fields: { key, now: "webp" } }]);
       expect((await resized({ r2_key: key })).outcome.kind).toBe("succeeded");
@@ -126,7 +126,7 @@ describe("from a message to the small image", () => {
     for (const format of ["png", "webp"] as const) {
       answer = serving(await photo(30, 30).toFormat(format).toBuffer());
       const { published } = await downloaded(body);
-      expect(published).toMatchObject([{ headers: { "Nats-Msg-Id": `${id}.image-downloaded.${format}` } }]);
+      expect(published).toMatchObject([{ headers: { "Nats-Msg-Id": `image-download.${id}.image-downloaded.${format}` } }]);
     }
   });
 
