@@ -27,6 +27,9 @@ async function series(name: string): Promise<string[]> {
     .map((line) => line.slice(name.length).replace(',service="dispatcher"', ""));
 }
 
+/** What is measured of it on a busy machine is off by half of a slow answer. */
+const ONE_CLOCK = { clockOffsetMs: () => Promise.resolve(0) };
+
 async function latency() {
   const { values } = await metrics.dispatchLatency.get();
   const of = (suffix: string) => values.find(({ metricName }) => metricName?.endsWith(suffix))?.value ?? 0;
@@ -36,7 +39,7 @@ async function latency() {
 it("millrace_dispatch_latency_seconds: from the broker's store time until the Job is created, once for each Job", async () => {
   const delivered = await bench.publish(hello("late"));
   const nowMs = () => Number(delivered.source.storedAt) / 1e6 + 42_000;
-  await bench.newDispatcher({ metrics, nowMs }).dispatch([pulled(delivered)], QUEUE, queue());
+  await bench.newDispatcher({ metrics, nowMs, broker: ONE_CLOCK }).dispatch([pulled(delivered)], QUEUE, queue());
   await until(async () => expect((await latency()).count).toBe(1));
   expect((await latency()).seconds).toBeCloseTo(42, 5);
 });
@@ -54,7 +57,7 @@ it("a retry's latency counts from when it became due, not from when it was publi
   const retry = await bench.retrying("again");
   metrics = new Metrics("dispatcher");
   const nowMs = () => Number(retry.source.storedAt) / 1e6 + 1_000;
-  await bench.newDispatcher({ metrics, nowMs }).dispatch([pulled(retry)], QUEUE, queue());
+  await bench.newDispatcher({ metrics, nowMs, broker: ONE_CLOCK }).dispatch([pulled(retry)], QUEUE, queue());
   await until(async () => expect((await latency()).count).toBe(1));
   expect((await latency()).seconds).toBeCloseTo(1, 5);
 });
