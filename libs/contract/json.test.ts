@@ -28,6 +28,27 @@ const { tree } = fc.letrec<{ tree: Node; leaf: Node; list: Node; object: Node }>
 }));
 
 describe("D1: strict JSON", () => {
+  it("takes no key for another message's that ends in a backslash, as V8 does", () => {
+    const read = (text: string): unknown => {
+      const outcome = parseStrictJson(bytes(text));
+      return outcome.kind === "ok" ? outcome.value : outcome.problem;
+    };
+    for (const [index, ending] of ["caf\\\\", "caf\\u005c", "caf\\u005C"].entries()) {
+      const before = `"before-${index}"`;
+      expect(read(`{${before}:[{"n":1}],"${ending}" : {"${ending}":"x\\\\"}}`)).toEqual({
+        [`before-${index}`]: [{ n: 1 }],
+        "caf\\": { "caf\\": "x\\" },
+      });
+      expect(read(`{${before}:1,"caf\\u00e9":2}`)).toEqual({ [`before-${index}`]: 1, café: 2 });
+    }
+  });
+
+  it("says of a key that ends in a backslash what it says of others", () => {
+    expect(parseStrictJson(bytes('{"a\\\\":1,"a\\\\":2}'))).toMatchObject({ problem: expect.stringContaining("appears twice") });
+    expect(parseStrictJson(bytes('{"a\\\\":1'))).toEqual({ kind: "invalid", problem: "the body is not JSON" });
+    expect(parseStrictJson(bytes(`{"a\\\\":${nested(40)}}`))).toMatchObject({ problem: expect.stringContaining("deeper") });
+  });
+
   it("reads whatever JSON.stringify writes, unchanged", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
