@@ -8,6 +8,7 @@ import type {
   V1PodSpec,
   V1StatefulSet,
 } from "@kubernetes/client-node";
+import { parse } from "yaml";
 import type { Json } from "../helm/yaml.ts";
 import {
   at,
@@ -155,7 +156,8 @@ function natsFields(all: Document[], values: Loose): FedField[] {
 /** Every field of the rendered chart that values feed, against the values. */
 export function fedFields(all: Document[], given: Json, defaults: Json): FedField[] {
   const values: Loose = laidOver(defaults, given);
-  const config = JSON.parse(of<V1ConfigMap>(all, "ConfigMap", "config")?.data?.["config.json"] ?? "");
+  // As YAML: after thousands of values V8 (13.6) takes some keys for others that it has seen (`libs/contract/json.ts`).
+  const config = parse(of<V1ConfigMap>(all, "ConfigMap", "config")?.data?.["config.json"] ?? "");
   const args = ofKind<V1Pod>(all, "Pod")[0]?.spec?.containers[0]?.args?.slice(2, 4);
   const { enabled, subject, body } = values.test;
   const own = all.filter(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] !== undefined);
