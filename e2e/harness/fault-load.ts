@@ -9,6 +9,9 @@ import { haveAllEnded, timeToHealMs } from "./time-to-heal.ts";
 /** The last of settling may be under way, or wait until a lease runs out and a sweep comes by. */
 export const REST_MS = 180_000;
 
+/** What a retry may take of a queue that lets one run at a time. */
+const ONE_AT_A_TIME_MS = 8_000;
+
 interface FaultLoadOptions {
   readonly millrace: Installation;
   readonly jobs: Jobs;
@@ -91,7 +94,7 @@ export class FaultLoad {
   async #ended(): Promise<void> {
     const { events } = this.#millrace;
     const all = (): boolean => haveAllEnded(events.events, this.#hashes);
-    await events.waitUntil(`the ends of ${this.ids[0]} …`, all, REST_MS + 2_000 * this.ids.length);
+    await events.waitUntil(`the ends of ${this.ids[0]} …`, all, REST_MS + ONE_AT_A_TIME_MS * this.ids.length);
   }
 
   /** Whatever is not by then is asked for once more, and told. */
