@@ -200,7 +200,11 @@ export class WorkerBench implements AsyncDisposable {
   /** When nothing of the worker's messages is left but what the DLQ has. */
   async settled(name: string): Promise<void> {
     await this.until(
-      async () => [...(await this.left(name)), ...(await this.claimed(name))],
+      async () => {
+        const keys = await this.claimed(name);
+        const claims = keys.map(async (key) => `${key} ${JSON.stringify(await this.claims.get(key))}`);
+        return [...(await this.left(name)), ...(await Promise.all(claims))];
+      },
       (left) => left.length === 0,
     );
   }
