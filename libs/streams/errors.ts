@@ -34,3 +34,10 @@ const BROKER_ERRORS = [
   errors.RequestError,
   errors.TimeoutError,
 ];
+
+/** JetStream's error code for a stream that takes no more (`discard: new`). */
+const STREAM_FULL = 10077;
+
+export function isStreamFull(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === STREAM_FULL;
+}

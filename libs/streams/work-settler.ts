@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from "node:util";
-import { JetStreamApiError } from "@nats-io/jetstream";
 import { MillraceError } from "../contract/errors.ts";
 import { parseDelivery } from "../contract/source.ts";
 import { STREAM, workConsumerName } from "../contract/streams.ts";
@@ -11,6 +10,7 @@ import { type WorkDecision, type WorkEnd, workDecision } from "../contract/work-
 import { workDeadLetterSubject } from "../contract/work-subjects.ts";
 import type { Broker } from "./broker.ts";
 import type { ClaimStore } from "./claims.ts";
+import { isStreamFull } from "./errors.ts";
 import type { SourceMessages } from "./messages.ts";
 import type { OncePublisher } from "./publish-once.ts";
 import { WORK_STREAMS } from "./work-consumers.ts";
@@ -49,8 +49,6 @@ export interface WorkFailure {
 const SWAP_TRIES = 4;
 /** The part of ack_wait for which a claim that was written is relied on by a write that follows from it. Others believe it for longer (`LEASE_SHARE`). */
 const RELIED_SHARE = 0.5;
-/** JetStream's error code for a stream that takes no more (`discard: new`). */
-const STREAM_FULL = 10077;
 
 /**
  * Turns the end of an attempt into what is durable (rules W1, S2, S4).
@@ -172,7 +170,7 @@ export class WorkSettler {
         body: message.data,
       });
     } catch (cause) {
-      if (!(cause instanceof JetStreamApiError) || cause.code !== STREAM_FULL) throw cause;
+      if (!isStreamFull(cause)) throw cause;
       throw new MillraceError("DLQ_FULL", "the DLQ has no room: replay or remove what is there, or enlarge the store", { cause });
     }
   }
